@@ -1,0 +1,1 @@
+"""What is said between Hostler's services: messages, topics, states and errors; pydantic only, no I/O."""

@@ -1,0 +1,21 @@
+"""A record that no consumer could read or handle, kept whole so that it can be replayed."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from contracts.message import Event
+
+
+class DeadLetter(Event):
+    """What was on Kafka, where, who gave up on it and why."""
+
+    type: Literal["dead.letter.v1"] = "dead.letter.v1"
+    topic: str
+    partition: int
+    offset: int
+    consumer: str = Field(description="The consumer group that gave up.")
+    reason: str
+    key: str | None = Field(None, description="As text; undecodable bytes are escaped.")
+    headers: dict[str, str] = Field(default_factory=dict)
+    value_base64: str = Field("", description="The record's value, base64.")

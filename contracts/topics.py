@@ -1,0 +1,114 @@
+"""The topics on Kafka: what each carries, who says it, who hears it and how long it is kept."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from types import UnionType
+from typing import Any, get_args
+
+from contracts.access.events import AccessEvent
+from contracts.catalog.events import CatalogEvent
+from contracts.dead_letter import DeadLetter
+from contracts.message import Body
+from contracts.operation.commands import Cancel
+from contracts.operation.events import OperationEvent
+from contracts.vm.commands import VmCommand
+from contracts.vm.events import State, VmEvent
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One topic. Names carry no version: message types do."""
+
+    name: str
+    says: str
+    carries: tuple[type[Body], ...]
+    producers: tuple[str, ...]
+    consumers: tuple[str, ...]
+    partitions: int
+    retention: timedelta | None
+    compacted: bool = False
+
+
+def _leaves(*unions: Any) -> tuple[type[Body], ...]:
+    """The classes of unions, annotated unions and single classes, in order."""
+    found: list[type[Body]] = []
+    for union in unions:
+        if isinstance(union, type) and issubclass(union, Body):
+            found.append(union)
+        else:
+            inner = union if isinstance(union, UnionType) else get_args(union)[0]
+            found.extend(_leaves(*get_args(inner)))
+    return tuple(found)
+
+
+VM_COMMANDS = Topic(
+    name="vm.commands",
+    says="What was asked of VMs, in order per VM.",
+    carries=_leaves(VmCommand, Cancel),
+    producers=("gateway",),
+    consumers=("provisioner", "audit"),
+    partitions=12,
+    retention=timedelta(days=7),
+)
+VM_EVENTS = Topic(
+    name="vm.events",
+    says="What happened to VMs and to the operations on them, in order per VM.",
+    carries=_leaves(VmEvent, OperationEvent),
+    producers=("provisioner", "sync"),
+    consumers=("gateway", "provisioner", "sync", "audit"),
+    partitions=12,
+    retention=timedelta(days=30),
+)
+VM_STATE = Topic(
+    name="vm.state",
+    says="The latest snapshot of every VM.",
+    carries=_leaves(State),
+    producers=("sync",),
+    consumers=(),
+    partitions=12,
+    retention=None,
+    compacted=True,
+)
+CLOUD_CATALOG = Topic(
+    name="cloud.catalog",
+    says="What each account offers: flavors, images, networks, key pairs.",
+    carries=_leaves(CatalogEvent),
+    producers=("sync",),
+    consumers=("gateway",),
+    partitions=3,
+    retention=None,
+    compacted=True,
+)
+AUDIT_EVENTS = Topic(
+    name="audit.events",
+    says="Who did, or was refused, what at the door.",
+    carries=_leaves(AccessEvent),
+    producers=("gateway",),
+    consumers=("audit",),
+    partitions=3,
+    retention=timedelta(days=30),
+)
+DEAD_LETTERS = Topic(
+    name="dead.letters",
+    says="Records that a consumer could not read or handle, whole, with the reason.",
+    carries=_leaves(DeadLetter),
+    producers=("gateway", "provisioner", "sync", "audit"),
+    consumers=("audit",),
+    partitions=3,
+    retention=timedelta(days=90),
+)
+
+TOPICS = (VM_COMMANDS, VM_EVENTS, VM_STATE, CLOUD_CATALOG, AUDIT_EVENTS, DEAD_LETTERS)
+
+
+@cache
+def types() -> dict[str, type[Body]]:
+    """Every message type by its wire name."""
+    return {body.wire_name(): body for topic in TOPICS for body in topic.carries}
+
+
+@cache
+def topic_of(body: type[Body]) -> Topic:
+    """The one topic that carries `body`; KeyError if none does."""
+    return {each: topic for topic in TOPICS for each in topic.carries}[body]

@@ -1,0 +1,1 @@
+"""Virtual machines: what they are, what may be asked of them and what happens to them."""

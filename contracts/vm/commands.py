@@ -1,0 +1,123 @@
+"""What may be asked of a VM. One class per command; the union at the end is the registry."""
+
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from contracts.identity import Role
+from contracts.message import Action, Change, Command
+from contracts.vm import events
+from contracts.vm.fields import Description, Metadata, Name, Reference, Tags, UserData
+from contracts.vm.states import PRESENT, Transition, VmState
+
+_SETTLED = PRESENT - {VmState.BUILDING, VmState.UNKNOWN}
+
+
+class Create(Command):
+    """Create a VM."""
+
+    type: Literal["vm.create.v1"] = "vm.create.v1"
+    change = Change.of({VmState.REQUESTED}, Transition.CREATING, VmState.ACTIVE)
+    deadline = timedelta(minutes=15)
+    role = Role.OPERATOR
+    emits = events.Created
+
+    name: Name = Field(examples=["web-1"])
+    flavor: Reference = Field(examples=["m1.small"])
+    image: Reference = Field(examples=["debian-12"])
+    networks: list[Reference] | None = Field(
+        None,
+        max_length=16,
+        description="Networks to join, by id or name; left out: what the cloud chooses; []: none.",
+        examples=[["private"]],
+    )
+    key_name: Name | None = Field(None, description="A key pair of the account.")
+    user_data: UserData | None = None
+    security_groups: list[Name] = Field(default_factory=list, max_length=32)
+    availability_zone: Name | None = None
+    metadata: Metadata = Field(default_factory=dict)
+    tags: Tags = Field(default_factory=list)
+    description: Description | None = None
+    on_failure: Literal["keep", "delete"] = Field(
+        "keep", description="What becomes of a server whose build fails."
+    )
+
+
+class Update(Command):
+    """Change a VM's name, description, metadata or tags; what is left out stays."""
+
+    type: Literal["vm.update.v1"] = "vm.update.v1"
+    change = Change.of(_SETTLED, Transition.UPDATING, None)
+    deadline = timedelta(minutes=5)
+    role = Role.OPERATOR
+    emits = events.Updated
+    shows_in_sweep = False
+
+    name: Name | None = Field(None, examples=["web-2"])
+    description: Description | None = None
+    metadata: Metadata | None = Field(None, description="Takes the place of all metadata.")
+    tags: Tags | None = Field(None, description="Take the place of all tags.")
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "Update":
+        if self.name is self.description is self.metadata is self.tags is None:
+            raise ValueError("give at least one of name, description, metadata, tags")
+        return self
+
+
+class Delete(Command):
+    """Delete a VM and everything that was made for it."""
+
+    type: Literal["vm.delete.v1"] = "vm.delete.v1"
+    change = Change.of(frozenset(VmState) - {VmState.DELETED}, Transition.DELETING, VmState.DELETED)
+    deadline = timedelta(minutes=15)
+    role = Role.OPERATOR
+    emits = events.Deleted
+
+
+class Start(Action):
+    """Power a stopped VM on."""
+
+    type: Literal["vm.start.v1"] = "vm.start.v1"
+    change = Change.of({VmState.STOPPED}, Transition.STARTING, VmState.ACTIVE)
+    deadline = timedelta(minutes=5)
+    role = Role.OPERATOR
+    emits = events.Started
+
+
+class Stop(Action):
+    """Power a VM off; its disk and addresses stay."""
+
+    type: Literal["vm.stop.v1"] = "vm.stop.v1"
+    change = Change.of({VmState.ACTIVE, VmState.ERROR}, Transition.STOPPING, VmState.STOPPED)
+    deadline = timedelta(minutes=5)
+    role = Role.OPERATOR
+    emits = events.Stopped
+
+
+class Reboot(Action):
+    """Restart a VM."""
+
+    type: Literal["vm.reboot.v1"] = "vm.reboot.v1"
+    change = Change.of({VmState.ACTIVE}, Transition.REBOOTING, VmState.ACTIVE)
+    deadline = timedelta(minutes=5)
+    role = Role.OPERATOR
+    emits = events.Rebooted
+
+    hard: bool = Field(False, description="Cut the power instead of asking the guest.")
+
+
+class Sync(Action):
+    """Look at the VM in the cloud now."""
+
+    type: Literal["vm.sync.v1"] = "vm.sync.v1"
+    change = Change.of(frozenset(VmState) - {VmState.DELETED}, Transition.LOOKING, None)
+    deadline = timedelta(minutes=2)
+    role = Role.VIEWER
+    shows_in_sweep = False
+
+
+VmCommand = Annotated[
+    Create | Update | Delete | Start | Stop | Reboot | Sync, Field(discriminator="type")
+]

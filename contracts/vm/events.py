@@ -1,0 +1,83 @@
+"""What happens to a VM: changes and looks are sync's to say, the rest is the provisioner's."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from contracts.message import Event, Happened
+from contracts.vm.states import VmSnapshot
+
+
+class Changed(Event):
+    """A VM differs from what was last known of it."""
+
+    type: Literal["vm.changed.v1"] = "vm.changed.v1"
+    origin: Literal["hostler", "external"] = Field(
+        description="`hostler` if an operation was under way, else `external`."
+    )
+    old: dict[str, Any] = Field(description="The fields that changed, as they were.")
+    new: dict[str, Any] = Field(description="The same fields, as they are now.")
+    version: int = Field(description="Counts this VM's changes from 1; the highest is the latest.")
+    observed_at: datetime = Field(description="The cloud's clock when it was seen.")
+    vm: VmSnapshot
+
+
+class Observed(Event):
+    """A VM was looked at on behalf of an operation that waits for it."""
+
+    type: Literal["vm.observed.v1"] = "vm.observed.v1"
+    version: int
+    observed_at: datetime = Field(description="The cloud's clock when it was seen.")
+    vm: VmSnapshot
+
+
+class State(Event):
+    """The latest snapshot of a VM, for consumers that start late (compacted topic)."""
+
+    type: Literal["vm.state.v1"] = "vm.state.v1"
+    version: int
+    observed_at: datetime
+    vm: VmSnapshot
+
+
+class Created(Happened):
+    """A VM was created and is active."""
+
+    type: Literal["vm.created.v1"] = "vm.created.v1"
+
+
+class Updated(Happened):
+    """A VM's name, description, metadata or tags were changed."""
+
+    type: Literal["vm.updated.v1"] = "vm.updated.v1"
+
+
+class Deleted(Happened):
+    """A VM was deleted."""
+
+    type: Literal["vm.deleted.v1"] = "vm.deleted.v1"
+
+
+class Started(Happened):
+    """A VM was powered on."""
+
+    type: Literal["vm.started.v1"] = "vm.started.v1"
+
+
+class Stopped(Happened):
+    """A VM was powered off."""
+
+    type: Literal["vm.stopped.v1"] = "vm.stopped.v1"
+
+
+class Rebooted(Happened):
+    """A VM was restarted."""
+
+    type: Literal["vm.rebooted.v1"] = "vm.rebooted.v1"
+
+
+VmEvent = Annotated[
+    Changed | Observed | Created | Updated | Deleted | Started | Stopped | Rebooted,
+    Field(discriminator="type"),
+]
