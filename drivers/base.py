@@ -1,0 +1,148 @@
+"""What a driver must and may be able to do, and the values that pass between it and the services.
+
+Rules for every method of every driver (the conformance suite holds a driver to them):
+
+- It MUST end by returning, by `Retry` or by `Terminal` (see chassis/errors); anything else is a bug.
+- It MUST NOT wait for an effect: it returns once the cloud has taken the request.
+- It MUST raise `Retry(uncertain=True)` where the cloud may have taken the request all the same: a
+  connection lost after sending, a 5xx, a timeout.
+- It MUST pass `request_id` on to the cloud where the cloud takes one.
+- It SHOULD honour the cloud's `Retry-After`, and MUST NOT repeat a request that changes something.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from contracts.catalog.events import CatalogEvent
+from contracts.vm.commands import Create, Update
+from contracts.vm.states import VmSnapshot
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How a server says whose it is: written when it is created, never changed."""
+
+    vm_id: UUID
+    project_id: str
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One server as one answer of the cloud shows it. `mark` is None if it is not Hostler's."""
+
+    snapshot: VmSnapshot
+    mark: Mark | None
+
+
+@dataclass(frozen=True)
+class Looked:
+    """An answer about servers, with the cloud's own clock (UTC, second resolution) at that time."""
+
+    servers: Sequence[Seen]
+    clock: datetime
+
+
+@dataclass(frozen=True)
+class Issued:
+    """The cloud has taken a request. `called_at` is the cloud's clock when it did."""
+
+    server_id: str
+    called_at: datetime
+    cloud_request_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Order:
+    """Which request to make on behalf of which message."""
+
+    request_id: str = ""
+    attempts: int = 1
+
+
+@dataclass(frozen=True)
+class ActionRecord:
+    """One request that the cloud remembers having taken for a server."""
+
+    action: str = field(metadata={"says": "The driver-neutral verb: create, stop, reboot, …"})
+    request_id: str
+    started_at: datetime
+    failed: bool
+    finished: bool
+    message: str | None = None
+
+
+class Driver(ABC):
+    """One account on one cloud. Safe to share between tasks; `close` ends it."""
+
+    account: str
+
+    @abstractmethod
+    async def create(self, mark: Mark, wanted: Create, order: Order) -> Issued:
+        """Ask for a server that carries `mark`. `wanted` holds ids, not names.
+
+        MUST make the mark part of the request that creates, so that no server is without one.
+        Does not look for an earlier one: the caller uses `find` first where it has to.
+        """
+
+    @abstractmethod
+    async def delete(self, server_id: str, order: Order) -> Issued:
+        """Ask for the server's end. A server that is gone already is a success."""
+
+    @abstractmethod
+    async def update(self, server_id: str, wanted: Update, order: Order) -> Issued:
+        """Set what `wanted` gives and leave the rest, Hostler's own tags above all."""
+
+    @abstractmethod
+    async def find(self, mark: Mark) -> Looked:
+        """All servers that carry the mark's VM id, oldest first; none is an answer."""
+
+    @abstractmethod
+    async def look(self, server_id: str) -> Looked:
+        """The one server, or an empty answer if the cloud says that there is none (404)."""
+
+    @abstractmethod
+    def sweep(self, since: datetime | None) -> AsyncIterator[Looked]:
+        """All servers of the account that changed at or after `since` (all, if None), by pages.
+
+        Deleted ones MUST be among them, in the state `deleted`, where the cloud remembers them
+        and `since` is given. Every page carries the clock of the first request.
+        """
+
+    @abstractmethod
+    def catalog(self) -> AsyncIterator[CatalogEvent]:
+        """Everything that the account offers, item by item."""
+
+    @abstractmethod
+    async def actions(self, server_id: str) -> Sequence[ActionRecord]:
+        """The requests that the cloud remembers for a server, latest first; [] for no server."""
+
+    @abstractmethod
+    async def ping(self) -> None:
+        """Raise `Retry` unless the cloud answers and takes the credentials."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Let go of connections and threads."""
+
+
+class Powers(ABC):
+    """Can power servers on and off."""
+
+    @abstractmethod
+    async def start(self, server_id: str, order: Order) -> Issued:
+        """Ask for power on. A server that is on already MUST be a success."""
+
+    @abstractmethod
+    async def stop(self, server_id: str, order: Order) -> Issued:
+        """Ask for power off. A server that is off already MUST be a success."""
+
+
+class Reboots(ABC):
+    """Can restart servers."""
+
+    @abstractmethod
+    async def reboot(self, server_id: str, *, hard: bool, order: Order) -> Issued:
+        """Ask for a restart: `hard` cuts the power, else the guest is asked."""
