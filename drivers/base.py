@@ -12,7 +12,7 @@ Rules for every method of every driver (the conformance suite holds a driver to 
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -55,18 +55,13 @@ class Issued:
 
 
 @dataclass(frozen=True)
-class Order:
-    """Which request to make on behalf of which message."""
-
-    request_id: str = ""
-    attempts: int = 1
-
-
-@dataclass(frozen=True)
 class ActionRecord:
-    """One request that the cloud remembers having taken for a server."""
+    """One request that the cloud remembers having taken for a server.
 
-    action: str = field(metadata={"says": "The driver-neutral verb: create, stop, reboot, …"})
+    `action` is the driver-neutral verb: create, stop, start, reboot, delete, …
+    """
+
+    action: str
     request_id: str
     started_at: datetime
     failed: bool
@@ -80,7 +75,7 @@ class Driver(ABC):
     account: str
 
     @abstractmethod
-    async def create(self, mark: Mark, wanted: Create, order: Order) -> Issued:
+    async def create(self, mark: Mark, wanted: Create, request_id: str) -> Issued:
         """Ask for a server that carries `mark`. `wanted` holds ids, not names.
 
         MUST make the mark part of the request that creates, so that no server is without one.
@@ -88,11 +83,11 @@ class Driver(ABC):
         """
 
     @abstractmethod
-    async def delete(self, server_id: str, order: Order) -> Issued:
+    async def delete(self, server_id: str, request_id: str) -> Issued:
         """Ask for the server's end. A server that is gone already is a success."""
 
     @abstractmethod
-    async def update(self, server_id: str, wanted: Update, order: Order) -> Issued:
+    async def update(self, server_id: str, wanted: Update, request_id: str) -> Issued:
         """Set what `wanted` gives and leave the rest, Hostler's own tags above all."""
 
     @abstractmethod
@@ -132,11 +127,11 @@ class Powers(ABC):
     """Can power servers on and off."""
 
     @abstractmethod
-    async def start(self, server_id: str, order: Order) -> Issued:
+    async def start(self, server_id: str, request_id: str) -> Issued:
         """Ask for power on. A server that is on already MUST be a success."""
 
     @abstractmethod
-    async def stop(self, server_id: str, order: Order) -> Issued:
+    async def stop(self, server_id: str, request_id: str) -> Issued:
         """Ask for power off. A server that is off already MUST be a success."""
 
 
@@ -144,5 +139,5 @@ class Reboots(ABC):
     """Can restart servers."""
 
     @abstractmethod
-    async def reboot(self, server_id: str, *, hard: bool, order: Order) -> Issued:
+    async def reboot(self, server_id: str, *, hard: bool, request_id: str) -> Issued:
         """Ask for a restart: `hard` cuts the power, else the guest is asked."""
