@@ -1,0 +1,1 @@
+"""Hostler on one machine without Docker: broker, database, simulated cloud, services."""
