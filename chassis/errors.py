@@ -20,7 +20,7 @@ class HostlerError(Exception):
         return OperationError(code=self.code, detail=self.detail)
 
 
-class Retry(HostlerError):  # noqa: N818 - reads as a verb: raise Retry(...)
+class Retry(HostlerError):
     """Try again, after `after` if the other side said how long, else with backoff.
 
     `uncertain` says that the other side may have done what was asked, so that the next attempt has
@@ -42,5 +42,5 @@ class Retry(HostlerError):  # noqa: N818 - reads as a verb: raise Retry(...)
         self.blocked_on = blocked_on
 
 
-class Terminal(HostlerError):  # noqa: N818 - reads as a verb: raise Terminal(...)
+class Terminal(HostlerError):
     """Never try again: the other side has answered, and the answer is no."""

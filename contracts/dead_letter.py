@@ -16,6 +16,6 @@ class DeadLetter(Event):
     offset: int
     consumer: str = Field(description="The consumer group that gave up.")
     reason: str
-    key: str | None = Field(None, description="As text; undecodable bytes are escaped.")
+    key: str | None = Field(default=None, description="As text; undecodable bytes are escaped.")
     headers: dict[str, str] = Field(default_factory=dict)
-    value_base64: str = Field("", description="The record's value, base64.")
+    value_base64: str = Field(default="", description="The record's value, base64.")

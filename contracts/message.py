@@ -55,7 +55,7 @@ class Event(Body):
 class Happened(Event):
     """A command was carried out on the VM that is the message's subject."""
 
-    server_id: str | None = Field(None, description="The cloud's own id of the server.")
+    server_id: str | None = Field(default=None, description="The cloud's own id of the server.")
 
 
 class Command(Body):
@@ -104,11 +104,13 @@ class Message(BaseModel, Generic[DataT_co]):
     time: datetime = Field(description="When it was said (UTC).")
     subject: str = Field(description="What it is about; also the Kafka key. A VM's id on vm.*.")
     project_id: str = Field(description="The project that owns the subject.")
-    account: str = Field("", description="The cloud account (a clouds.yaml entry) it lives in.")
+    account: str = Field(
+        default="", description="The cloud account (a clouds.yaml entry) it lives in."
+    )
     actor: str = Field(description="Who caused it: `key:NAME`, `cloud` or `hostler/SERVICE`.")
-    operation_id: UUID | None = Field(None, description="The operation that it belongs to.")
-    request_id: str = Field("", description="The HTTP request that began it, `req-…`.")
-    traceparent: str = Field("", description="W3C trace context.")
+    operation_id: UUID | None = Field(default=None, description="The operation that it belongs to.")
+    request_id: str = Field(default="", description="The HTTP request that began it, `req-…`.")
+    traceparent: str = Field(default="", description="W3C trace context.")
     data: DataT_co
 
     @property

@@ -11,7 +11,7 @@ from contracts.message import Event
 class _Item(Event):
     id: str
     name: str
-    gone: bool = Field(False, description="It is no longer offered.")
+    gone: bool = Field(default=False, description="It is no longer offered.")
 
 
 class Flavor(_Item):
@@ -48,7 +48,7 @@ class Network(_Item):
     external: bool = False
     shared: bool = False
     mtu: int | None = None
-    subnets: tuple[str, ...] = Field((), description="Ids.")
+    subnets: tuple[str, ...] = Field(default=(), description="Ids.")
 
 
 class KeyPair(_Item):
@@ -56,7 +56,7 @@ class KeyPair(_Item):
 
     type: Literal["catalog.keypair.v1"] = "catalog.keypair.v1"
     fingerprint: str | None = None
-    kind: str = Field("ssh", description="`ssh` or `x509`.")
+    kind: str = Field(default="ssh", description="`ssh` or `x509`.")
 
 
 CatalogEvent = Annotated[Flavor | Image | Network | KeyPair, Field(discriminator="type")]

@@ -11,7 +11,9 @@ from contracts.operation.states import OperationError
 
 class _About(Event):
     command: str = Field(description="The wire name of the command.", examples=["vm.reboot.v1"])
-    server_id: str | None = Field(None, description="The cloud's id of the server, once known.")
+    server_id: str | None = Field(
+        default=None, description="The cloud's id of the server, once known."
+    )
 
 
 class Started(_About):
@@ -26,7 +28,7 @@ class Issued(_About):
 
     type: Literal["operation.issued.v1"] = "operation.issued.v1"
     called_at: datetime = Field(description="The cloud's clock when it took the request.")
-    cloud_request_id: str | None = Field(None, description="The cloud's own request id.")
+    cloud_request_id: str | None = Field(default=None, description="The cloud's own request id.")
 
 
 class Retrying(_About):
@@ -36,7 +38,9 @@ class Retrying(_About):
     attempt: int
     due_at: datetime
     error: OperationError
-    blocked_on: str | None = Field(None, description="`quota`, where room has to be made first.")
+    blocked_on: str | None = Field(
+        default=None, description="`quota`, where room has to be made first."
+    )
 
 
 class Succeeded(_About):
@@ -50,7 +54,9 @@ class Failed(_About):
 
     type: Literal["operation.failed.v1"] = "operation.failed.v1"
     error: OperationError
-    gone: bool = Field(False, description="A failed create: nothing of it is left in the cloud.")
+    gone: bool = Field(
+        default=False, description="A failed create: nothing of it is left in the cloud."
+    )
 
 
 class Cancelled(_About):

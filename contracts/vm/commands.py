@@ -27,12 +27,12 @@ class Create(Command):
     flavor: Reference = Field(examples=["m1.small"])
     image: Reference = Field(examples=["debian-12"])
     networks: list[Reference] | None = Field(
-        None,
+        default=None,
         max_length=16,
         description="Networks to join, by id or name; left out: what the cloud chooses; []: none.",
         examples=[["private"]],
     )
-    key_name: Name | None = Field(None, description="A key pair of the account.")
+    key_name: Name | None = Field(default=None, description="A key pair of the account.")
     user_data: UserData | None = None
     security_groups: list[Name] = Field(default_factory=list, max_length=32)
     availability_zone: Name | None = None
@@ -40,7 +40,7 @@ class Create(Command):
     tags: Tags = Field(default_factory=list)
     description: Description | None = None
     on_failure: Literal["keep", "delete"] = Field(
-        "keep", description="What becomes of a server whose build fails."
+        default="keep", description="What becomes of a server whose build fails."
     )
 
 
@@ -54,10 +54,10 @@ class Update(Command):
     emits = events.Updated
     shows_in_sweep = False
 
-    name: Name | None = Field(None, examples=["web-2"])
+    name: Name | None = Field(default=None, examples=["web-2"])
     description: Description | None = None
-    metadata: Metadata | None = Field(None, description="Takes the place of all metadata.")
-    tags: Tags | None = Field(None, description="Take the place of all tags.")
+    metadata: Metadata | None = Field(default=None, description="Takes the place of all metadata.")
+    tags: Tags | None = Field(default=None, description="Take the place of all tags.")
 
     @model_validator(mode="after")
     def _says_something(self) -> "Update":
@@ -105,7 +105,7 @@ class Reboot(Action):
     role = Role.OPERATOR
     emits = events.Rebooted
 
-    hard: bool = Field(False, description="Cut the power instead of asking the guest.")
+    hard: bool = Field(default=False, description="Cut the power instead of asking the guest.")
 
 
 class Sync(Action):

@@ -48,7 +48,7 @@ class Address(BaseModel):
     network: str = Field(examples=["private"])
     address: str = Field(examples=["10.0.0.7"])
     version: int = Field(description="4 or 6.", examples=[4])
-    kind: str = Field("fixed", description="`fixed` or `floating`.")
+    kind: str = Field(default="fixed", description="`fixed` or `floating`.")
     mac: str | None = None
 
 
@@ -67,16 +67,20 @@ class VmSnapshot(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    server_id: str | None = Field(None, description="The cloud's id; None before there is one.")
+    server_id: str | None = Field(
+        default=None, description="The cloud's id; None before there is one."
+    )
     name: str = ""
     description: str | None = None
     state: VmState
-    task: str | None = Field(None, description="What the cloud is doing with it right now.")
-    flavor: str | None = Field(None, description="The flavor's name.")
-    image: str | None = Field(None, description="The image's id; None if booted from a volume.")
+    task: str | None = Field(default=None, description="What the cloud is doing with it right now.")
+    flavor: str | None = Field(default=None, description="The flavor's name.")
+    image: str | None = Field(
+        default=None, description="The image's id; None if booted from a volume."
+    )
     addresses: tuple[Address, ...] = ()
     metadata: dict[str, str] = Field(default_factory=dict)
-    tags: tuple[str, ...] = Field((), description="Sorted; without Hostler's own marks.")
+    tags: tuple[str, ...] = Field(default=(), description="Sorted; without Hostler's own marks.")
     key_name: str | None = None
     availability_zone: str | None = None
     security_groups: tuple[str, ...] = ()

@@ -1,0 +1,138 @@
+"""A service's database: its engine, and the session scopes, which alone commit.
+
+Postgres and SQLite (one file per service) are equals, but for what their names say: `reading` may
+go to a replica later, and on SQLite one writer at a time holds the file.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from sqlalchemy import JSON, DateTime, Dialect, Insert, Table, event, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.types import TypeDecorator
+
+Json = JSON(none_as_null=True).with_variant(
+    postgresql.JSONB(none_as_null=True),  # pyright: ignore[reportUnknownMemberType]
+    "postgresql",
+)
+"""A JSON column: JSONB on Postgres."""
+
+
+class Instant(TypeDecorator[datetime]):
+    """A moment in UTC, timezone-aware in Python on every database."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse a time without a zone: nobody could say what it means."""
+        if value is not None and value.tzinfo is None:
+            raise ValueError("times carry a zone: use datetime.now(UTC)")
+        return value.astimezone(UTC) if value is not None else None
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Give the zone back that SQLite does not keep."""
+        return value.replace(tzinfo=value.tzinfo or UTC).astimezone(UTC) if value else None
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether the database, not the statement, is what failed: the same may work later."""
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    return isinstance(
+        error, OperationalError | InterfaceError | PoolTimeoutError | ConnectionError | OSError
+    )
+
+
+def insert(session: AsyncSession, table: Table) -> "postgresql.Insert | sqlite.Insert":
+    """An INSERT that knows ON CONFLICT on the session's database."""
+    if session.get_bind().dialect.name == "postgresql":
+        return postgresql.insert(table)
+    return sqlite.insert(table)
+
+
+async def changed(session: AsyncSession, statement: Any) -> int:
+    """Execute an INSERT, UPDATE or DELETE; how many rows it touched."""
+    result = await session.execute(cast("Insert", statement))
+    return cast("int", getattr(result, "rowcount", 0))
+
+
+class Database:
+    """One service's schema on Postgres, or its file on SQLite."""
+
+    def __init__(self, url: str, service: str, *, pool: int = 10) -> None:
+        self.service = service
+        self.said = asyncio.Event()
+        """Set after each commit that left something in the outbox."""
+        self.engine = _engine(url.replace("{service}", service), service, pool)
+        self._reader = self.engine.execution_options(reads=True)
+
+    @property
+    def is_postgres(self) -> bool:
+        """Whether Postgres' own features can be had."""
+        return self.engine.dialect.name == "postgresql"
+
+    @asynccontextmanager
+    async def session(self) -> AsyncGenerator[AsyncSession]:
+        """One transaction that may write: committed at the end, rolled back on an exception."""
+        async with AsyncSession(self.engine, expire_on_commit=False) as session:
+            async with session.begin():
+                yield session
+            if session.info.pop("said", False):
+                self.said.set()
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncGenerator[AsyncSession]:
+        """One transaction that only reads."""
+        async with AsyncSession(self._reader, expire_on_commit=False) as session:
+            yield session
+
+    async def ping(self) -> None:
+        """Raise unless the database answers."""
+        async with self.reading() as session:
+            await session.execute(text("SELECT 1"))
+
+    def close(self) -> Awaitable[None]:
+        """Let go of all connections."""
+        return self.engine.dispose()
+
+
+def _engine(url: str, service: str, pool: int) -> AsyncEngine:
+    if make_url(url).get_backend_name() != "postgresql":
+        return _sqlite_engine(url)
+    return create_async_engine(
+        url,
+        pool_size=pool,
+        max_overflow=0,
+        pool_timeout=10,
+        pool_pre_ping=True,
+        connect_args={
+            "options": f"-csearch_path={service}",
+            "connect_timeout": 5,
+            "application_name": f"hostler-{service}",
+        },
+    )
+
+
+def _sqlite_engine(url: str) -> AsyncEngine:
+    engine = create_async_engine(url, connect_args={"timeout": 30})
+
+    def prepare(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    def begin(connection: Any) -> None:
+        reads = connection.get_execution_options().get("reads", False)
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+    event.listen(engine.sync_engine, "connect", prepare)
+    event.listen(engine.sync_engine, "begin", begin)
+    return engine

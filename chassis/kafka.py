@@ -1,0 +1,203 @@
+"""Kafka as a service uses it: one FastStream broker, batches in, acknowledged batches out.
+
+A consumer commits its offsets after its rows are committed. What cannot be read, or fails again
+and again, goes to `dead.letters` in the same transaction, and the partition moves on.
+"""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, cast
+
+from aiokafka import ConsumerRecord
+from faststream import AckPolicy
+from faststream.kafka import KafkaBroker, KafkaMessage
+from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from chassis.database import Database, is_outage
+from chassis.ids import new_id
+from chassis.inbox import take
+from chassis.leases import Clock
+from chassis.outbox import say
+from chassis.settings import Settings
+from chassis.telemetry import CONSUMED, DEAD, consuming
+from chassis.wire import Poison, Record, dead_letter, decode, received
+from contracts.message import Body, Message
+from contracts.topics import Topic
+
+LOG = logging.getLogger(__name__)
+Handler = Callable[[AsyncSession, Message[Body]], Awaitable[None]]
+TRIES = 3
+OUTAGE_SECONDS = 1.0
+
+
+def broker(settings: Settings, client_id: str) -> KafkaBroker:
+    """A broker, not yet connected, as the settings say."""
+    return KafkaBroker(
+        settings.kafka_bootstrap_servers.split(","),
+        client_id=client_id,
+        acks="all",
+        enable_idempotence=settings.kafka_enable_idempotence,
+        linger_ms=2,
+        request_timeout_ms=10_000,
+        allow_auto_create_topics=False,
+        ack_policy=AckPolicy.NACK_ON_ERROR,
+        security=_security(settings),
+        logger=None,
+        apply_types=False,
+        graceful_timeout=float(settings.drain_seconds),
+    )
+
+
+def _security(settings: Settings) -> BaseSecurity | None:
+    protocol = settings.kafka_security_protocol
+    context = _ssl_context(settings) if protocol.endswith("SSL") else None
+    if not protocol.startswith("SASL"):
+        return BaseSecurity(ssl_context=context, use_ssl=True) if context else None
+    mechanisms = {
+        "PLAIN": SASLPlaintext,
+        "SCRAM-SHA-256": SASLScram256,
+        "SCRAM-SHA-512": SASLScram512,
+    }
+    return mechanisms[settings.kafka_sasl_mechanism](
+        username=settings.kafka_username,
+        password=settings.kafka_password.get_secret_value(),
+        ssl_context=context,
+        use_ssl=context is not None,
+    )
+
+
+def _ssl_context(settings: Settings) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=settings.kafka_ssl_cafile)
+    if settings.kafka_ssl_certfile:
+        context.load_cert_chain(settings.kafka_ssl_certfile, settings.kafka_ssl_keyfile)
+    return context
+
+
+class BrokerPublisher:
+    """Publishes records over a FastStream broker: in order per key, all acknowledged."""
+
+    def __init__(self, made: KafkaBroker) -> None:
+        self.broker = made
+
+    async def publish(self, records: Sequence[Record]) -> None:
+        """Return once Kafka has them all; raise if it does not take one."""
+        waiting = [
+            await self.broker.publish(
+                r.value, r.topic, key=r.key.encode(), headers=r.headers, no_confirm=True
+            )
+            for r in records
+        ]
+        for answer in await asyncio.gather(*waiting, return_exceptions=True):
+            if isinstance(answer, BaseException):
+                raise answer
+
+
+class Consumer:
+    """Takes one topic's messages into a service's database, each once, in order per key."""
+
+    def __init__(
+        self, service: str, topic: Topic, handle: Handler, database: Database, clock: Clock
+    ) -> None:
+        self.group = f"hostler.{service}"
+        self.service = service
+        self.topic = topic
+        self.handle = handle
+        self.database = database
+        self.clock = clock
+
+    def subscribe(self, made: KafkaBroker, batch: int) -> None:
+        """Have the broker deliver the topic here once it starts."""
+        subscriber = made.subscriber(
+            self.topic.name,
+            group_id=self.group,
+            batch=True,
+            max_records=batch,
+            batch_timeout_ms=100,
+            fetch_max_wait_ms=100,
+            auto_offset_reset="earliest",
+            decoder=_undecoded,
+            no_reply=True,
+        )
+        subscriber(self._on_batch)
+
+    async def _on_batch(self, message: KafkaMessage) -> None:
+        raw = cast("tuple[ConsumerRecord[bytes, bytes], ...]", message.raw_message)
+        await self.consume(
+            [received(r.topic, r.partition, r.offset, r.key, r.headers, r.value) for r in raw]
+        )
+
+    async def consume(self, records: Sequence[Record]) -> None:
+        """Handle records in one transaction, or, if that fails, each in one of its own.
+
+        Returns once all are handled or dead letters. While the database is out it waits, and the
+        offsets stay where they are.
+        """
+        try:
+            await self._while_out(records)
+        except Exception:
+            LOG.exception("a batch of %s failed; taking it one by one", self.topic.name)
+            for record in records:
+                await self._alone(record)
+
+    async def _alone(self, record: Record) -> None:
+        reason = ""
+        for attempt in range(1, TRIES + 1):
+            try:
+                return await self._while_out([record])
+            except Exception as error:
+                LOG.exception("%s@%s failed", self.topic.name, record.offset)
+                reason = f"{type(error).__name__}: {error}"
+                await asyncio.sleep(0.05 * attempt)
+        await self._while_out([record], given_up=reason)
+        return None
+
+    async def _while_out(self, records: Sequence[Record], given_up: str = "") -> None:
+        while True:
+            try:
+                async with self.database.session() as session:
+                    for record in records:
+                        await self._one(session, record, given_up)
+            except Exception as error:
+                if not is_outage(error):
+                    raise
+                LOG.warning("the database is out; %s waits: %s", self.topic.name, error)
+                await asyncio.sleep(OUTAGE_SECONDS)
+            else:
+                return
+
+    async def _one(self, session: AsyncSession, record: Record, given_up: str) -> None:
+        try:
+            message = decode(record)
+        except Poison as poison:
+            return await self._bury(session, record, str(poison))
+        if given_up:
+            return await self._bury(session, record, given_up)
+        with consuming(self.service, self.topic.name, message):
+            if await take(session, message, self.clock()):
+                await self.handle(session, message)
+        CONSUMED.labels(self.service, self.topic.name, message.type).inc()
+        return None
+
+    async def _bury(self, session: AsyncSession, record: Record, reason: str) -> None:
+        LOG.error("dead letter %s/%s@%s: %s", record.topic, record.partition, record.offset, reason)
+        DEAD.labels(self.service, self.topic.name).inc()
+        letter = dead_letter(record, self.group, reason)
+        await say(
+            session,
+            Message(
+                id=new_id(),
+                source=f"hostler/{self.service}",
+                time=self.clock(),
+                subject=record.key or f"{record.topic}/{record.partition}",
+                project_id=record.headers.get("ce_projectid", ""),
+                actor=f"hostler/{self.service}",
+                data=letter,
+            ),
+        )
+
+
+async def _undecoded(_message: Any) -> None:
+    """Leave decoding to `consume`, which can tell poison from trouble."""

@@ -1,0 +1,93 @@
+"""The transactional outbox: what a service says commits with the state that it says it about.
+
+`say` writes a row in the caller's transaction. One relay per service (by lease) publishes the rows
+in order and deletes them; killed in between, it publishes again, and the inbox of each consumer
+takes the same message once.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import Protocol
+
+from opentelemetry import propagate
+from sqlalchemy import delete, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from chassis.database import Database
+from chassis.leases import NamedLease
+from chassis.tables import OUTBOX
+from chassis.wire import Record, encode
+from contracts.message import Body, Message
+
+LOG = logging.getLogger(__name__)
+BATCH = 500
+IDLE_SECONDS = 0.2
+
+
+async def say(session: AsyncSession, *messages: Message[Body]) -> None:
+    """Leave messages to be published, in this order, once the transaction has committed."""
+    await session.execute(OUTBOX.insert(), [_row(message) for message in messages])
+    session.info["said"] = True
+
+
+def _row(message: Message[Body]) -> dict[str, object]:
+    record = encode(message)
+    carrier: dict[str, str] = {}
+    propagate.inject(carrier)
+    return {
+        "topic": record.topic,
+        "key": record.key,
+        "headers": {**carrier, **record.headers},
+        "body": record.value,
+        "said_at": message.time,
+    }
+
+
+async def pending(session: AsyncSession) -> tuple[int, datetime | None]:
+    """How many messages wait to be published, and since when the oldest one does."""
+    row = (await session.execute(select(func.count(), func.min(OUTBOX.c.said_at)))).one()
+    return int(row[0]), row[1]
+
+
+class Publisher(Protocol):
+    """Whatever can put records on Kafka, in order per key, and say when they are safe there."""
+
+    def publish(self, records: Sequence[Record]) -> Awaitable[None]:
+        """Return once every record is acknowledged; raise if one is not."""
+        ...
+
+
+class Relay:
+    """Moves what was said to Kafka. Runs in every replica; the lease lets one work at a time."""
+
+    def __init__(self, database: Database, publisher: Publisher, lease: NamedLease) -> None:
+        self.database = database
+        self.publisher = publisher
+        self.lease = lease
+
+    async def run(self) -> None:
+        """Publish for ever. A failure is the caller's to retry; nothing is lost by it."""
+        try:
+            while True:
+                self.database.said.clear()
+                if not (await self.lease.hold() and await self.publish_some()):
+                    await self._rest()
+        finally:
+            await self.lease.release()
+
+    async def publish_some(self) -> int:
+        """Publish the oldest messages; how many there were."""
+        async with self.database.reading() as session:
+            rows = (await session.execute(select(OUTBOX).order_by(OUTBOX.c.id).limit(BATCH))).all()
+        if rows:
+            await self.publisher.publish([Record(r.topic, r.key, r.headers, r.body) for r in rows])
+            async with self.database.session() as session:
+                await session.execute(delete(OUTBOX).where(OUTBOX.c.id.in_([r.id for r in rows])))
+        return len(rows)
+
+    async def _rest(self) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.database.said.wait(), IDLE_SECONDS)

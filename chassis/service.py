@@ -1,0 +1,215 @@
+"""A service as a process: database, Kafka, background work and HTTP, started and drained together.
+
+It starts although Kafka is gone (it connects as soon as it can), and drains on SIGTERM: `stopping`
+is set, requests under way are answered, background work gives its leases back, consumers leave.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import timedelta
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from aiokafka.errors import KafkaError
+from fastapi import FastAPI, Response
+from fastapi.responses import JSONResponse
+from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from chassis import problems, telemetry
+from chassis.database import Database, is_outage
+from chassis.inbox import forget
+from chassis.kafka import BrokerPublisher, Consumer, Handler, broker
+from chassis.leases import Clock, NamedLease
+from chassis.migrations import migrate
+from chassis.outbox import Relay, pending
+from chassis.settings import Settings
+from contracts.message import utc_now
+from contracts.topics import Topic
+
+LOG = logging.getLogger(__name__)
+Work = Callable[[], Awaitable[None]]
+Probe = Callable[[], Awaitable[str]]
+LEASE_TTL = timedelta(seconds=5)
+TIDY_SECONDS = 60.0
+
+
+class Service:
+    """What `build(settings)` of each service returns."""
+
+    def __init__(self, name: str, settings: Settings, *, clock: Clock = utc_now) -> None:
+        self.name = name
+        self.settings = settings
+        self.clock = clock
+        self.database = Database(settings.database_url, name, pool=settings.database_pool)
+        self.broker = broker(settings, f"hostler-{name}")
+        self.consumers: list[Consumer] = []
+        self.stopping = asyncio.Event()
+        self.connected = asyncio.Event()
+        self._works: dict[str, Work] = {"relay": self.relay().run, "tidy": self._tidy}
+        self._probes: dict[str, Probe] = {
+            "database": self._probe_database,
+            "kafka": self._probe_kafka,
+        }
+
+    def relay(self) -> Relay:
+        """The relay of this service's outbox."""
+        return Relay(self.database, BrokerPublisher(self.broker), self.lease("relay"))
+
+    def lease(self, name: str, ttl: timedelta = LEASE_TTL) -> NamedLease:
+        """A lease among the replicas of this service."""
+        return NamedLease(self.database, name, self.clock, ttl)
+
+    def consume(self, topic: Topic, handle: Handler) -> None:
+        """Have `handle` called once for each message on `topic`, within a transaction."""
+        consumer = Consumer(self.name, topic, handle, self.database, self.clock)
+        consumer.subscribe(self.broker, self.settings.kafka_batch)
+        self.consumers.append(consumer)
+
+    def background(self, name: str, work: Work) -> None:
+        """Run `work` all the while; when it raises, again after a pause that grows to 5 s."""
+        self._works[name] = work
+
+    def check(self, name: str, probe: Probe) -> None:
+        """Show `name` in /readyz: the probe says how it is, or raises."""
+        self._probes[name] = probe
+
+    def app(self, **options: Any) -> FastAPI:
+        """The HTTP side: /healthz, /readyz, /metrics and whatever the service adds."""
+        app = FastAPI(lifespan=self._lifespan, **options)
+        problems.install(app)
+        app.add_api_route("/healthz", self._healthz, include_in_schema=False)
+        app.add_api_route("/readyz", self._readyz, include_in_schema=False)
+        app.add_api_route("/metrics", self._metrics, include_in_schema=False)
+        FastAPIInstrumentor.instrument_app(
+            app, excluded_urls="healthz,readyz,metrics", exclude_spans=["send", "receive"]
+        )
+        return app
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[None]:
+        """The service's life without HTTP: migrated, consuming, working; drained at the end."""
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self.database.close)
+            await self._until_migrated()
+            stack.push_async_callback(self.broker.stop)
+            async with asyncio.TaskGroup() as group:
+                works = {"connect": self._connect, **self._works}
+                tasks = [group.create_task(self._keep(n, w), name=n) for n, w in works.items()]
+                try:
+                    yield
+                finally:
+                    self.stopping.set()
+                    for task in tasks:
+                        task.cancel()
+
+    @asynccontextmanager
+    async def _lifespan(self, _app: FastAPI) -> AsyncGenerator[None]:
+        async with self.running():
+            yield
+
+    async def _until_migrated(self) -> None:
+        while True:
+            try:
+                return await migrate(self.database)
+            except Exception as error:
+                if not is_outage(error):
+                    raise
+                LOG.warning("the database is out; %s waits: %s", self.name, error)
+            await asyncio.sleep(1)
+
+    async def _connect(self) -> None:
+        try:
+            await self.broker.start()
+        except BaseException:
+            await self.broker.stop()
+            raise
+        self.connected.set()
+        await asyncio.Event().wait()
+
+    async def _keep(self, name: str, work: Work) -> None:
+        """Run work until cancelled; say what ended it and begin again."""
+        pause = 0.2
+        while True:
+            try:
+                await work()
+            except Exception as error:
+                if isinstance(error, KafkaError) or is_outage(error):
+                    LOG.warning("%s waits: %s", name, error)
+                else:
+                    LOG.exception("%s failed; it begins again", name)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 5.0)
+
+    async def _tidy(self) -> None:
+        while True:
+            async with self.database.session() as session:
+                await forget(session, self.clock() - self.settings.inbox_retention)
+            await asyncio.sleep(TIDY_SECONDS)
+
+    async def _probe_database(self) -> str:
+        await self.database.ping()
+        return "postgres" if self.database.is_postgres else "sqlite"
+
+    async def _probe_kafka(self) -> str:
+        if not self.connected.is_set() or not await self.broker.ping(timeout=2):
+            raise ConnectionError("no connection")
+        return self.settings.kafka_bootstrap_servers
+
+    async def _healthz(self) -> dict[str, str]:
+        return {"status": "ok", "service": self.name}
+
+    async def _readyz(self) -> JSONResponse:
+        async with asyncio.TaskGroup() as group:
+            asked = {n: group.create_task(_asked(p)) for n, p in self._probes.items()}
+        checks = {name: task.result() for name, task in asked.items()}
+        ready = all(check["ok"] for check in checks.values()) and not self.stopping.is_set()
+        body = {"status": "ok" if ready else "unavailable", "service": self.name, "checks": checks}
+        return JSONResponse(body, 200 if ready else 503)
+
+    async def _metrics(self) -> Response:
+        with suppress(Exception):
+            async with self.database.reading() as session:
+                count, oldest = await pending(session)
+            telemetry.OUTBOX_PENDING.labels(self.name).set(count)
+            age = (self.clock() - oldest).total_seconds() if oldest else 0
+            telemetry.OUTBOX_AGE.labels(self.name).set(age)
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _asked(probe: Probe) -> dict[str, object]:
+    try:
+        return {"ok": True, "detail": await asyncio.wait_for(probe(), 3)}
+    except Exception as error:  # noqa: BLE001 - whatever is wrong is the answer
+        return {"ok": False, "detail": str(error) or type(error).__name__}
+
+
+class _Server(uvicorn.Server):
+    """Tells the service of SIGTERM at once, so that long polls and streams end by themselves."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._service.stopping.set()
+        super().handle_exit(sig, frame)
+
+
+def run(service: Service, app: FastAPI) -> None:
+    """Serve until SIGTERM or SIGINT, then drain."""
+    settings = service.settings
+    telemetry.configure(service.name, settings.log_level)
+    config = uvicorn.Config(
+        app,
+        host=settings.http_host,
+        port=settings.http_port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=settings.drain_seconds,
+    )
+    _Server(config, service).run()

@@ -1,0 +1,32 @@
+"""The base of a service's tables, with the three that every service has."""
+
+from sqlalchemy import Column, LargeBinary, MetaData, Table, Text, Uuid
+
+from chassis.database import Instant, Json
+from chassis.migrations import big_id
+
+METADATA = MetaData()
+
+OUTBOX = Table(
+    "outbox",
+    METADATA,
+    Column("id", big_id(), primary_key=True, autoincrement=True),
+    Column("topic", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("headers", Json, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("said_at", Instant, nullable=False),
+)
+INBOX = Table(
+    "inbox",
+    METADATA,
+    Column("message_id", Uuid, primary_key=True),
+    Column("taken_at", Instant, nullable=False, index=True),
+)
+LEASES = Table(
+    "leases",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    Column("token", Uuid, nullable=False),
+    Column("until", Instant, nullable=False),
+)

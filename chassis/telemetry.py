@@ -1,0 +1,118 @@
+"""What is seen from outside: JSON logs that carry ids, traces through Kafka headers, metrics."""
+
+import logging
+import os
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from opentelemetry import propagate, trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import SpanKind
+from prometheus_client import Counter, Gauge
+from pythonjsonlogger.json import JsonFormatter
+
+from contracts.message import Body, Message
+
+TRACER = trace.get_tracer("hostler")
+CONSUMED = Counter("hostler_messages_consumed", "Messages taken.", ["service", "topic", "type"])
+DEAD = Counter("hostler_dead_letters", "Records given up on.", ["service", "topic"])
+OUTBOX_PENDING = Gauge("hostler_outbox_pending", "Messages not yet on Kafka.", ["service"])
+OUTBOX_AGE = Gauge("hostler_outbox_oldest_seconds", "Age of the oldest of them.", ["service"])
+
+_IDS: ContextVar[dict[str, str]] = ContextVar("ids")
+
+
+@contextmanager
+def bound(**ids: object) -> Generator[None]:
+    """Put ids (`request_id`, `vm_id`, `operation_id` …) on every log line within; None is left out."""
+    more = {name: str(value) for name, value in ids.items() if value}
+    token = _IDS.set({**_IDS.get({}), **more})
+    try:
+        yield
+    finally:
+        _IDS.reset(token)
+
+
+@contextmanager
+def spanning(
+    name: str, traceparent: str, kind: SpanKind = SpanKind.INTERNAL, **attributes: str
+) -> Generator[None]:
+    """A span that goes on with the trace of a message or row; a new trace if that has none."""
+    context = propagate.extract({"traceparent": traceparent}) if traceparent else None
+    with TRACER.start_as_current_span(name, context=context, kind=kind, attributes=attributes):
+        yield
+
+
+def current_traceparent() -> str:
+    """The W3C trace context of the current span; empty where nothing is traced."""
+    carrier: dict[str, str] = {}
+    propagate.inject(carrier)
+    return carrier.get("traceparent", "")
+
+
+@contextmanager
+def consuming(service: str, topic: str, message: Message[Body]) -> Generator[None]:
+    """The span and log ids under which one message is handled."""
+    with (
+        bound(
+            request_id=message.request_id,
+            operation_id=message.operation_id,
+            vm_id=message.subject if topic.startswith("vm.") else None,
+        ),
+        spanning(
+            f"{service} takes {message.type}",
+            message.traceparent,
+            SpanKind.CONSUMER,
+            **{"messaging.destination.name": topic, "messaging.message.id": str(message.id)},
+        ),
+    ):
+        yield
+
+
+class _WithIds(logging.Filter):
+    def __init__(self, service: str) -> None:
+        super().__init__()
+        self.service = service
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.service = self.service
+        for name, value in _IDS.get({}).items():
+            setattr(record, name, value)
+        span = trace.get_current_span().get_span_context()
+        if span.is_valid:
+            record.trace_id = trace.format_trace_id(span.trace_id)
+        return True
+
+
+def configure(service: str, level: str) -> None:
+    """Set up this process: JSON logs on stdout, traces to OTLP if the environment names a place.
+
+    OTEL_EXPORTER_OTLP_ENDPOINT (or …_TRACES_ENDPOINT) switches the exporter on; the other standard
+    OTEL_* variables hold as the SDK documents them.
+    """
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        JsonFormatter(
+            "%(levelname)s %(name)s %(message)s",
+            timestamp=True,
+            rename_fields={"levelname": "level", "name": "logger"},
+        )
+    )
+    handler.addFilter(_WithIds(service))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    for noisy in ("aiokafka", "httpx", "uvicorn.access", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    _export(service)
+
+
+def _export(service: str) -> None:
+    provider = TracerProvider(resource=Resource.create({"service.name": f"hostler-{service}"}))
+    named = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    if any(os.environ.get(name) for name in named):
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        trace.set_tracer_provider(provider)

@@ -1,0 +1,133 @@
+"""A message as a Kafka record and back: CloudEvents 1.0, Kafka protocol binding, binary mode.
+
+Each context attribute is a header `ce_NAME`, the body is the data alone as JSON, and the trace
+context stands in the header `traceparent` (W3C), where every tracing library looks for it.
+"""
+
+import base64
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pydantic_core
+from pydantic import ValidationError
+
+from contracts.dead_letter import DeadLetter
+from contracts.message import Body, Message
+from contracts.topics import topic_of, types
+from contracts.upcast import upcast
+
+_HEADERS = {
+    "ce_id": "id",
+    "ce_source": "source",
+    "ce_time": "time",
+    "ce_subject": "subject",
+    "ce_projectid": "project_id",
+    "ce_account": "account",
+    "ce_actor": "actor",
+    "ce_operationid": "operation_id",
+    "ce_requestid": "request_id",
+    "traceparent": "traceparent",
+}
+_FIXED = {"ce_specversion": "1.0", "content-type": "application/json"}
+
+
+class Poison(ValueError):
+    """A record that is not a message; its text says why, without the values."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What stands on Kafka."""
+
+    topic: str
+    key: str
+    headers: dict[str, str]
+    value: bytes
+    partition: int = 0
+    offset: int = 0
+    malformed: str = field(default="", metadata={"says": "why headers or key were unreadable"})
+
+
+def encode(message: Message[Body]) -> Record:
+    """The record that says `message`, on the one topic that carries its type."""
+    attributes = message.model_dump(mode="json", exclude={"data"}, exclude_none=True)
+    headers = {h: str(attributes[name]) for h, name in _HEADERS.items() if attributes.get(name)}
+    return Record(
+        topic=topic_of(type(message.data)).name,
+        key=message.subject,
+        headers={**_FIXED, "ce_type": message.type, **headers},
+        value=message.data.model_dump_json(exclude={"type"}).encode(),
+    )
+
+
+def decode(record: Record) -> Message[Body]:
+    """The message that a record says, in its newest version; Poison if it says none."""
+    if record.malformed:
+        raise Poison(record.malformed)
+    said = record.headers.get("ce_type", "")
+    wire_name, data = upcast(said, _json(record.value))
+    body = types().get(wire_name)
+    if body is None:
+        raise Poison(f"unknown type {said!r}")
+    attributes = {name: record.headers[h] for h, name in _HEADERS.items() if h in record.headers}
+    try:
+        return Message[Body].model_validate(
+            {**attributes, "data": body.model_validate_json(pydantic_core.to_json(data))}
+        )
+    except ValidationError as error:
+        raise Poison(_summary(error)) from error
+
+
+def dead_letter(record: Record, consumer: str, reason: str) -> DeadLetter:
+    """The record as it is kept among the dead letters."""
+    return DeadLetter(
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        consumer=consumer,
+        reason=reason[:2000],
+        key=record.key,
+        headers=record.headers,
+        value_base64=base64.b64encode(record.value).decode(),
+    )
+
+
+def received(  # noqa: PLR0917 - the parts of a Kafka record
+    topic: str,
+    partition: int,
+    offset: int,
+    key: bytes | None,
+    headers: Iterable[tuple[str, bytes]],
+    value: bytes | None,
+) -> Record:
+    """A record as it came from Kafka; bytes that are no text are escaped and marked malformed."""
+    texts = {name: raw.decode("utf-8", "backslashreplace") for name, raw in headers}
+    malformed = "" if value is not None else "no value"
+    return Record(
+        topic=topic,
+        partition=partition,
+        offset=offset,
+        key=(key or b"").decode("utf-8", "backslashreplace"),
+        headers=texts,
+        value=value or b"",
+        malformed=malformed,
+    )
+
+
+def _json(value: bytes) -> dict[str, Any]:
+    try:
+        data = pydantic_core.from_json(value)
+    except ValueError as error:
+        raise Poison(f"not JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise Poison("not a JSON object")
+    return data  # pyright: ignore[reportUnknownVariableType]
+
+
+def _summary(error: ValidationError) -> str:
+    """Which fields are wrong and how, without their values: they may be secret."""
+    return "; ".join(
+        f"{'.'.join(map(str, each['loc'])) or 'body'}: {each['msg']}"
+        for each in error.errors(include_input=False, include_url=False)[:5]
+    )
