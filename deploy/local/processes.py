@@ -124,13 +124,21 @@ class Child:
 
     def wait_until(self, ready: Callable[[], bool], timeout: float) -> None:
         """Return once `ready()`; StartError when it ended first or `timeout` seconds passed."""
-        deadline = time.monotonic() + timeout
-        while not ready():
-            if not self.alive:
-                raise StartError(f"{self.name} ended with {self.exit_code}:\n{self.tail()}")
-            if time.monotonic() > deadline:
-                raise StartError(f"{self.name} not ready after {timeout:.0f} s:\n{self.tail()}")
-            time.sleep(0.05)
+        done = wait_until(lambda: not self.alive or ready(), timeout)
+        if not self.alive:
+            raise StartError(f"{self.name} ended with {self.exit_code}:\n{self.tail()}")
+        if not done:
+            raise StartError(f"{self.name} not ready after {timeout:.0f} s:\n{self.tail()}")
+
+
+def wait_until(ready: Callable[[], bool], timeout: float) -> bool:
+    """Ask `ready` every 50 ms for up to `timeout` seconds; whether it came true."""
+    deadline = time.monotonic() + timeout
+    while not ready():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def leash(*, unprivileged: bool = False) -> list[str]:

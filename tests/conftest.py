@@ -1,0 +1,66 @@
+"""What tests may ask for: a broker, databases and a cloud, each started at the first request."""
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from deploy.local.broker import Broker
+from deploy.local.cloud import GivenCloud, LocalCloud
+from deploy.local.postgres import dsn
+from tests.infra.plan import Infrastructure, plan
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Say what the run stands on. pytest's own header hook is silent under -q."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None:
+        for line in plan().lines():
+            reporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def infrastructure() -> Iterator[Infrastructure]:
+    started = Infrastructure(plan())
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="session")
+def kafka(infrastructure: Infrastructure) -> Broker:
+    """The broker that tests share: a test that stops or kills it starts it again."""
+    return infrastructure.broker()
+
+
+@pytest.fixture(scope="session")
+def cloud(infrastructure: Infrastructure) -> LocalCloud | GivenCloud:
+    """The cloud that tests share."""
+    return infrastructure.cloud()
+
+
+@pytest.fixture
+def postgres_url(infrastructure: Infrastructure) -> Iterator[str]:
+    """An empty PostgreSQL database of this test's own, `postgresql+psycopg://…`."""
+    server = infrastructure.database().url
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(dsn(server), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0".encode())
+    yield dsn(server, database=name).replace("postgresql://", "postgresql+psycopg://", 1)
+    with psycopg.connect(dsn(server), autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """A SQLite file of this test's own, `sqlite+aiosqlite:///…`, not made yet."""
+    return f"sqlite+aiosqlite:///{tmp_path / 'test.db'}"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """A fresh database; the test runs once on SQLite and once on PostgreSQL."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
