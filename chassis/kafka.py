@@ -51,6 +51,22 @@ def broker(settings: Settings, client_id: str) -> KafkaBroker:
     )
 
 
+def connection(settings: Settings) -> dict[str, Any]:
+    """How a bare aiokafka client connects, as keyword arguments."""
+    protocol = settings.kafka_security_protocol
+    sasl = {
+        "sasl_mechanism": settings.kafka_sasl_mechanism,
+        "sasl_plain_username": settings.kafka_username,
+        "sasl_plain_password": settings.kafka_password.get_secret_value(),
+    }
+    return {
+        "bootstrap_servers": settings.kafka_bootstrap_servers.split(","),
+        "security_protocol": protocol,
+        "ssl_context": _ssl_context(settings) if protocol.endswith("SSL") else None,
+        **(sasl if protocol.startswith("SASL") else {}),
+    }
+
+
 def _security(settings: Settings) -> BaseSecurity | None:
     protocol = settings.kafka_security_protocol
     context = _ssl_context(settings) if protocol.endswith("SSL") else None

@@ -1,0 +1,1 @@
+"""How Hostler gets onto machines: topics, generated files, the local stack, containers."""
