@@ -29,6 +29,10 @@ class GivenCloud:
     def stop(self) -> None:
         """Nothing: it is not ours."""
 
+    def kill(self) -> None:
+        """Refuse."""
+        raise NotImplementedError("a cloud from clouds.yaml is not ours to kill")
+
 
 class LocalCloud:
     """The simulator in a process of its own; it forgets everything when it ends.
@@ -40,7 +44,6 @@ class LocalCloud:
     description = "the simulated OpenStack"
 
     def __init__(self, folder: Path, log: Path | None = None) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self.clouds_yaml = folder.resolve() / "clouds.yaml"
         self.port = free_port()
         command = [sys.executable, "-m", "simulator", "--port", str(self.port)]
@@ -48,6 +51,7 @@ class LocalCloud:
             "simulator",
             [*command, "--clouds-yaml", str(self.clouds_yaml)],
             log=log or folder / "simulator.log",
+            folder=Path(__file__).resolve().parents[2],
         )
 
     @property
@@ -62,6 +66,7 @@ class LocalCloud:
 
     def start(self) -> None:
         """Return once it has written clouds.yaml and answers."""
+        self.clouds_yaml.parent.mkdir(parents=True, exist_ok=True)
         self.clouds_yaml.unlink(missing_ok=True)
         self._child.start()
         self._child.wait_until(self._answers, timeout=30)

@@ -143,6 +143,7 @@ class LocalPostgres:
     def _password_file(self) -> Path:
         file = self._folder / "password"
         if not file.exists():
+            self._folder.mkdir(parents=True, exist_ok=True)
             file.touch(mode=0o600)
             file.write_text(secrets.token_urlsafe(16))
         return file

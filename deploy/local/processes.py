@@ -53,6 +53,7 @@ class Child:
         *,
         log: Path,
         environment: Mapping[str, str] | None = None,
+        folder: Path | None = None,
         stop_signal: signal.Signals = signal.SIGTERM,
         unprivileged: bool = False,
     ) -> None:
@@ -60,6 +61,7 @@ class Child:
         self.log = log
         self._argv = [*leash(unprivileged=unprivileged), *argv]
         self._environment = None if environment is None else dict(environment)
+        self._folder = folder
         self._stop_signal = stop_signal
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -92,6 +94,7 @@ class Child:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=self._environment,
+                cwd=self._folder,
                 start_new_session=True,
             )
 

@@ -19,7 +19,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """A machine with Java, Maven, and no jars fetched yet."""
     monkeypatch.setattr(broker, "find_java", lambda: JAVA)
     monkeypatch.setattr(broker, "cached_jars", lambda: None)
-    monkeypatch.setattr(broker.shutil, "which", lambda _: "/usr/bin/mvn")
+    monkeypatch.setattr(broker.shutil, "which", "/usr/bin/{}".format)
     return monkeypatch
 
 
@@ -40,7 +40,7 @@ def test_without_java_the_embedded_broker_serves_and_the_reason_is_told(
 def test_without_maven_the_embedded_broker_serves_unless_the_jars_are_cached(
     machine: pytest.MonkeyPatch,
 ) -> None:
-    machine.setattr(broker.shutil, "which", lambda _: None)
+    machine.setattr(broker.shutil, "which", find_nothing)
     assert choose_broker({}).kind is Kind.EMBEDDED
     machine.setattr(broker, "cached_jars", lambda: Path("/jars"))
     assert choose_broker({}).kind is Kind.KAFKA
@@ -86,6 +86,10 @@ def test_a_forced_kafka_that_cannot_be_fetched_is_an_error(
     machine.setattr(broker, "fetch_jars", fail_to_fetch)
     with pytest.raises(FetchError):
         open_broker(choose_broker({"HOSTLER_LOCAL_BROKER": "kafka"}), tmp_path)
+
+
+def find_nothing(_: str) -> None:
+    return None
 
 
 def fail_to_fetch(_: object) -> Path:

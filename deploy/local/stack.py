@@ -1,0 +1,267 @@
+"""The whole of Hostler on free loopback ports: broker, database, cloud, topics, services."""
+
+import fcntl
+import json
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from shutil import rmtree
+from typing import IO, Final, Protocol
+
+import httpx
+
+from deploy.local.broker import Broker, choose_broker, open_broker
+from deploy.local.cloud import GivenCloud, LocalCloud, open_cloud
+from deploy.local.postgres import Database, open_database
+from deploy.local.processes import Child, StartError, free_port
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+SERVICES: Final = ("audit", "sync", "provisioner", "gateway")
+PROJECT: Final = "demo"
+DRAIN_SECONDS: Final = 10.0
+
+
+class Part(Protocol):
+    """One process of the stack, whose address stays the same over stop, kill and start."""
+
+    def start(self) -> None:
+        """Return once it is ready."""
+
+    def stop(self) -> None:
+        """End it in order, then by force."""
+
+    def kill(self) -> None:
+        """SIGKILL."""
+
+
+class ServiceProcess:
+    """One service, `python -m services.NAME`, on a port of its own."""
+
+    def __init__(self, name: str, environment: Mapping[str, str], log: Path) -> None:
+        self.port = int(environment["HOSTLER_HTTP_PORT"])
+        command = [sys.executable, "-m", f"services.{name}"]
+        self.child = Child(name, command, log=log, environment=environment, folder=ROOT)
+
+    def start(self) -> None:
+        """Return once /readyz says 200."""
+        self.child.start()
+        self.child.wait_until(self.is_ready, timeout=60)
+
+    def is_ready(self) -> bool:
+        """Whether /readyz says 200."""
+        try:
+            url = f"http://127.0.0.1:{self.port}/readyz"
+            return httpx.get(url, timeout=5, trust_env=False).is_success
+        except httpx.HTTPError:
+            return False
+
+    def stop(self) -> None:
+        """Drain, then end by force."""
+        self.child.stop(DRAIN_SECONDS)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.child.kill()
+
+
+class Stack:
+    """Starts everything, holds it, and ends what it started.
+
+    `environment` says what it stands on (HOSTLER_KAFKA_BOOTSTRAP_SERVERS, HOSTLER_LOCAL_BROKER,
+    HOSTLER_DATABASE_URL, OS_CLOUD, as deploy.local.{broker,postgres,cloud} read them) and goes on
+    to the services. `folder` holds data and logs; one stack at a time may use it.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        environment: Mapping[str, str] = os.environ,
+        say: Callable[[str], None] = print,
+    ) -> None:
+        self.folder = folder.resolve()
+        self.logs = self.folder / "logs"
+        self.say = say
+        self.api_key = environment.get("HOSTLER_FIRST_API_KEY") or new_api_key()
+        self.parts: dict[str, Part] = {}
+        self._environment = dict(environment)
+        self._ports = {name: free_port() for name in SERVICES}
+        self._lock: IO[str] | None = None
+
+    @property
+    def base_url(self) -> str:
+        """The gateway's address, without a path."""
+        return f"http://127.0.0.1:{self._ports['gateway']}"
+
+    @property
+    def cloud(self) -> LocalCloud | GivenCloud:
+        """The cloud that it works on."""
+        cloud = self.parts["cloud"]
+        assert isinstance(cloud, LocalCloud | GivenCloud)  # noqa: S101 - only _open fills parts
+        return cloud
+
+    def start(self, *, fresh: bool = True) -> None:
+        """Return once every service is ready; when that fails, everything is ended.
+
+        `fresh` forgets what an earlier stack left in the folder.
+        """
+        self._lock = lock(self.folder)
+        try:
+            if fresh:
+                forget(self.folder)
+            self._start_all()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _start_all(self) -> None:
+        database, cloud, broker = self._open()
+        self.parts = {"postgres": database, "cloud": cloud, "broker": broker}
+        self._start_together(self.parts)
+        self._create_topics(broker)
+        services: dict[str, Part] = {
+            name: ServiceProcess(name, self._settings(name), self.logs / f"{name}.log")
+            for name in SERVICES
+        }
+        self.parts |= services
+        self._start_together(services)
+
+    def _open(self) -> tuple[Database, LocalCloud | GivenCloud, Broker]:
+        environment, logs = self._environment, self.logs
+        database = open_database(self.folder / "postgres", environment, logs / "postgres.log")
+        cloud = open_cloud(self.folder / "cloud", environment, logs / "simulator.log")
+        broker = open_broker(
+            choose_broker(environment),
+            self.folder / "broker",
+            self.say,
+            environment,
+            logs / "broker.log",
+        )
+        self._environment |= {
+            "HOSTLER_DATABASE_URL": database.url,
+            "HOSTLER_KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers,
+            "HOSTLER_KAFKA_ENABLE_IDEMPOTENCE": str(broker.enable_idempotence).lower(),
+            "HOSTLER_HTTP_HOST": "127.0.0.1",
+            "HOSTLER_FIRST_API_KEY": self.api_key,
+            "HOSTLER_INTERNAL_SECRET": secrets.token_hex(32),
+            "HOSTLER_PROJECTS": json.dumps({PROJECT: cloud.name}),
+        }
+        self._environment.setdefault("HOSTLER_SWEEP_INTERVAL_SECONDS", "1")
+        if cloud.clouds_yaml is not None:
+            self._environment["OS_CLIENT_CONFIG_FILE"] = str(cloud.clouds_yaml)
+        return database, cloud, broker
+
+    def _settings(self, service: str) -> dict[str, str]:
+        mine = {"HOSTLER_HTTP_PORT": str(self._ports[service])}
+        if service == "gateway":
+            mine["HOSTLER_AUDIT_URL"] = f"http://127.0.0.1:{self._ports['audit']}"
+        return self._environment | mine
+
+    def _start_together(self, parts: Mapping[str, Part]) -> None:
+        """Start all at once; the first failure ends all, so that none keeps the others waiting."""
+        with ThreadPoolExecutor(len(parts)) as pool:
+            try:
+                for started in as_completed([pool.submit(self._start_one, p) for p in parts]):
+                    started.result()
+            except BaseException:
+                self._end(parts.values())
+                raise
+
+    def _start_one(self, name: str) -> None:
+        began = time.monotonic()
+        part = self.parts[name]
+        part.start()
+        what = getattr(part, "description", "ready")
+        self.say(f"{name:<12} {what} ({time.monotonic() - began:.1f} s)")
+
+    def _create_topics(self, broker: Broker) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", "deploy.topics"],
+            cwd=ROOT,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise StartError(f"topics on {broker.bootstrap_servers}:\n{done.stderr[-2000:]}")
+
+    def restart(self, name: str) -> None:
+        """Stop one part if it runs, start it, and return once it is ready."""
+        self.parts[name].stop()
+        self.parts[name].start()
+
+    def kill(self, name: str) -> None:
+        """SIGKILL one part; `restart` brings it back."""
+        self.parts[name].kill()
+
+    def ended(self) -> dict[str, Child]:
+        """The services that have ended by themselves."""
+        parts = self.parts.items()
+        services = {name: part for name, part in parts if isinstance(part, ServiceProcess)}
+        return {name: part.child for name, part in services.items() if not part.child.alive}
+
+    def stop(self) -> None:
+        """End all: services drain together, then what they stand on. A second call does nothing."""
+        services = [part for part in self.parts.values() if isinstance(part, ServiceProcess)]
+        for service in services:
+            service.child.ask_to_stop()
+        deadline = time.monotonic() + DRAIN_SECONDS
+        for service in services:
+            service.child.stop(max(0.1, deadline - time.monotonic()))
+        self._end(part for part in self.parts.values() if not isinstance(part, ServiceProcess))
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    @staticmethod
+    def _end(parts: Iterable[Part]) -> None:
+        for part in parts:
+            part.stop()
+
+
+def new_api_key() -> str:
+    """A key of 256 random bits."""
+    return f"hostler_{secrets.token_urlsafe(32)}"
+
+
+def lock(folder: Path) -> IO[str]:
+    """Hold `folder` for this process until the file is closed or the process ends.
+
+    The file names the holder, and a name is only as good as the lock: no pid is taken on trust.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    file = (folder / "lock").open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise StartError(f"a stack runs in {folder} (pid {holder(folder)}): make down") from error
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    return file
+
+
+def holder(folder: Path) -> int | None:
+    """The pid of the process that holds `folder`, or None."""
+    try:
+        with (folder / "lock").open("r+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(file.read())
+    except FileNotFoundError:
+        return None
+    return None
+
+
+def forget(folder: Path) -> None:
+    """Remove the data and logs of an earlier stack."""
+    for name in ("broker", "postgres", "cloud", "logs"):
+        rmtree(folder / name, ignore_errors=True)
