@@ -1,0 +1,1 @@
+"""Nova: servers and what is around them."""

@@ -1,0 +1,1 @@
+"""Keystone: users, tokens that expire, and the catalogue."""

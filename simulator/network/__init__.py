@@ -1,0 +1,1 @@
+"""Neutron: networks, subnets, ports and security groups."""
