@@ -12,6 +12,20 @@ from deploy.local.cloud import GivenCloud, LocalCloud
 from deploy.local.postgres import dsn
 from tests.infra.plan import Infrastructure, plan
 
+# Whoever asks for one of these runs on the broker: `make test-embedded` repeats these tests.
+ON_THE_BROKER = frozenset({"kafka", "own_broker", "stack"})
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "broker: needs a Kafka broker (set by the fixtures asked for)"
+    )
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if ON_THE_BROKER.intersection(getattr(item, "fixturenames", ())):
+        item.add_marker("broker")
+
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -1,0 +1,68 @@
+# Everything that is done with this repository, one line each. `make help` lists it.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+UV := $(or $(shell command -v uv 2>/dev/null),.local/uv/bin/uv)
+PYTHON := .venv/bin/python
+READY := .venv/.installed
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: install
+install: $(READY) ## make .venv from uv.lock (fetches uv from PyPI if it is missing)
+
+$(READY): pyproject.toml uv.lock | $(UV)
+	$(UV) sync --frozen --all-extras
+	@touch $@
+
+.local/uv/bin/uv:
+	@bash deploy/local/get_uv.sh .local/uv
+
+.PHONY: demo
+demo: $(READY) ## start everything, play one VM's life over HTTP, verify the audit, stop everything
+	@$(PYTHON) -m deploy.local.demo
+
+.PHONY: up
+up: $(READY) ## start everything and stay; prints the address, a key and three curl lines
+	@$(PYTHON) -m deploy.local.up
+
+.PHONY: down
+down: $(READY) ## end what `make up` started
+	@$(PYTHON) -m deploy.local.down
+
+.PHONY: test
+test: $(READY) ## all tests; the header says on which broker, database and cloud
+	$(PYTHON) -m pytest $(ARGS)
+
+.PHONY: test-fast
+test-fast: $(READY) ## the tests that take no more than a few seconds each
+	$(PYTHON) -m pytest -m "not slow" $(ARGS)
+
+.PHONY: test-embedded
+test-embedded: $(READY) ## the tests that need a broker, on the embedded one
+	HOSTLER_LOCAL_BROKER=embedded $(PYTHON) -m pytest -m broker $(ARGS)
+
+.PHONY: conformance
+conformance: $(READY) ## the drivers' suite on OS_CLOUD=… (OS_CLIENT_CONFIG_FILE=…), else on the simulator
+	$(PYTHON) -m pytest tests/conformance $(ARGS)
+
+.PHONY: lint
+lint: $(READY) ## ruff: rules and format
+	$(PYTHON) -m ruff check . && $(PYTHON) -m ruff format --check .
+
+.PHONY: types
+types: $(READY) ## pyright, strict
+	$(PYTHON) -m pyright
+
+.PHONY: imports
+imports: $(READY) ## imports run one way (.importlinter)
+	.venv/bin/lint-imports
+
+.PHONY: generated
+generated: $(READY) ## files made from the contracts are current
+	$(PYTHON) -m deploy.generate --check
+
+.PHONY: fmt
+fmt: $(READY) ## format, and fix what ruff can fix
+	$(PYTHON) -m ruff format . && $(PYTHON) -m ruff check --fix .

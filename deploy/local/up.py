@@ -1,0 +1,91 @@
+"""`make up`: the whole stack in the foreground until Ctrl-C, its logs as they come."""
+
+import os
+import signal
+import sys
+import time
+from types import FrameType
+from typing import Final
+
+import httpx
+from rich.console import Console
+
+from deploy.local.kafka_jars import FetchError
+from deploy.local.processes import StartError
+from deploy.local.stack import ROOT, SERVICES, Stack
+from deploy.local.view import LogView
+
+FOLDER: Final = ROOT / ".local"
+CONSOLE: Final = Console(highlight=False)
+
+
+def main() -> int:
+    """0 after Ctrl-C, SIGTERM or `make down`; 1 when a part does not start."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
+    stack = Stack(FOLDER, say=lambda line: CONSOLE.print(line, style="dim"))
+    try:
+        stack.start(fresh="HOSTLER_KEEP_DATA" not in os.environ)
+        CONSOLE.print(greeting(stack), soft_wrap=True)
+        watch(stack)
+    except KeyboardInterrupt:
+        CONSOLE.print("ending everything …")
+    except (StartError, FetchError) as error:
+        CONSOLE.print(f"[bold red]not up:[/] {error}", soft_wrap=True)
+        return 1
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C does not leave half of it
+        stack.stop()
+    return 0
+
+
+def interrupt(_number: int, _frame: FrameType | None) -> None:
+    """Make any request to end the same as Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+def watch(stack: Stack) -> None:
+    """Show the services' logs; start again a service that ended by itself."""
+    view = LogView(stack.logs, (*SERVICES, "simulator"))
+    while True:
+        for line in view.new_lines():
+            CONSOLE.print(line, soft_wrap=True)
+        for name, child in stack.ended().items():
+            CONSOLE.print(f"[bold red]{name} ended with {child.exit_code}; it is started again[/]")
+            stack.restart(name)
+        time.sleep(0.2)
+
+
+def greeting(stack: Stack) -> str:
+    """The address, the key and three curl lines that work when pasted."""
+    flavor, image = first_name(stack, "flavors"), first_name(stack, "images")
+    curl = f"curl -s -H 'X-API-Key: {stack.api_key}'"
+    vm = f'{{"name": "web-1", "flavor": "{flavor}", "image": "{image}"}}'
+    create = f"-H 'Prefer: wait=20' -H 'Content-Type: application/json' -d '{vm}'"
+    return f"""
+[bold]Hostler is up:[/] {stack.base_url} (docs: {stack.base_url}/docs)
+API key: {stack.api_key}
+Logs:    {stack.logs}
+
+{curl} {stack.base_url}/v1/flavors
+{curl} {create} {stack.base_url}/v1/vms
+{curl} {stack.base_url}/v1/vms
+
+Ctrl-C, or `make down` in another terminal, ends everything.
+"""
+
+
+def first_name(stack: Stack, what: str) -> str:
+    """The name of the first flavor or image, once sync has read the cloud's catalog."""
+    url, headers = f"{stack.base_url}/v1/{what}", {"X-API-Key": stack.api_key}
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        answer = httpx.get(url, headers=headers, timeout=10, trust_env=False).raise_for_status()
+        if items := answer.json()[what]:
+            return str(items[0]["name"])
+        time.sleep(0.2)
+    raise StartError(f"no {what} were read from the cloud within 60 s: see {stack.logs}/sync.log")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
