@@ -60,7 +60,8 @@ def insert(session: AsyncSession, table: Table) -> "postgresql.Insert | sqlite.I
 
 async def changed(session: AsyncSession, statement: Any) -> int:
     """Execute an INSERT, UPDATE or DELETE; how many rows it touched."""
-    result = await session.execute(cast("Insert", statement))
+    counted = cast("Insert", statement).execution_options(preserve_rowcount=True)
+    result = await session.execute(counted)
     return cast("int", getattr(result, "rowcount", 0))
 
 

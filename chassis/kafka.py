@@ -8,6 +8,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 from aiokafka import ConsumerRecord
@@ -45,7 +46,7 @@ def broker(settings: Settings, client_id: str) -> KafkaBroker:
         allow_auto_create_topics=False,
         ack_policy=AckPolicy.NACK_ON_ERROR,
         security=_security(settings),
-        logger=None,
+        logger=LOG,
         apply_types=False,
         graceful_timeout=float(settings.drain_seconds),
     )
@@ -117,7 +118,7 @@ class Consumer:
     def __init__(
         self, service: str, topic: Topic, handle: Handler, database: Database, clock: Clock
     ) -> None:
-        self.group = f"hostler.{service}"
+        self.group = f"hostler.{service}.{topic.name}"
         self.service = service
         self.topic = topic
         self.handle = handle
@@ -134,16 +135,11 @@ class Consumer:
             batch_timeout_ms=100,
             fetch_max_wait_ms=100,
             auto_offset_reset="earliest",
-            decoder=_undecoded,
+            parser=_parsed,
+            decoder=_records,
             no_reply=True,
         )
-        subscriber(self._on_batch)
-
-    async def _on_batch(self, message: KafkaMessage) -> None:
-        raw = cast("tuple[ConsumerRecord[bytes, bytes], ...]", message.raw_message)
-        await self.consume(
-            [received(r.topic, r.partition, r.offset, r.key, r.headers, r.value) for r in raw]
-        )
+        subscriber(self.consume)
 
     async def consume(self, records: Sequence[Record]) -> None:
         """Handle records in one transaction, or, if that fails, each in one of its own.
@@ -215,5 +211,19 @@ class Consumer:
         )
 
 
-async def _undecoded(_message: Any) -> None:
-    """Leave decoding to `consume`, which can tell poison from trouble."""
+_Raw = tuple[ConsumerRecord[bytes, bytes], ...]
+
+
+async def _parsed(raw: _Raw, parse: Callable[[_Raw], Awaitable[KafkaMessage]]) -> KafkaMessage:
+    """FastStream's message of a batch, without headers: it fails on those that are no text."""
+    message = await parse(tuple(replace(record, headers=()) for record in raw))
+    message.raw_message = raw
+    return message
+
+
+async def _records(message: KafkaMessage) -> list[Record]:
+    """Leave reading the records to `consume`, which can tell poison from trouble."""
+    return [
+        received(r.topic, r.partition, r.offset, r.key, r.headers, r.value)
+        for r in cast("_Raw", message.raw_message)
+    ]

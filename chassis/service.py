@@ -49,15 +49,11 @@ class Service:
         self.consumers: list[Consumer] = []
         self.stopping = asyncio.Event()
         self.connected = asyncio.Event()
-        self._works: dict[str, Work] = {"relay": self.relay().run, "tidy": self._tidy}
+        self._works: dict[str, Work] = {"relay": self._relay, "tidy": self._tidy}
         self._probes: dict[str, Probe] = {
             "database": self._probe_database,
             "kafka": self._probe_kafka,
         }
-
-    def relay(self) -> Relay:
-        """The relay of this service's outbox."""
-        return Relay(self.database, BrokerPublisher(self.broker), self.lease("relay"))
 
     def lease(self, name: str, ttl: timedelta = LEASE_TTL) -> NamedLease:
         """A lease among the replicas of this service."""
@@ -129,6 +125,10 @@ class Service:
             raise
         self.connected.set()
         await asyncio.Event().wait()
+
+    async def _relay(self) -> None:
+        await self.connected.wait()
+        await Relay(self.database, BrokerPublisher(self.broker), self.lease("relay")).run()
 
     async def _keep(self, name: str, work: Work) -> None:
         """Run work until cancelled; say what ended it and begin again."""

@@ -105,7 +105,7 @@ def configure(service: str, level: str) -> None:
     )
     handler.addFilter(_WithIds(service))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for noisy in ("aiokafka", "httpx", "uvicorn.access", "alembic"):
+    for noisy in ("aiokafka", "chassis.kafka", "httpx", "uvicorn.access", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     _export(service)
 

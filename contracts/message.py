@@ -103,7 +103,7 @@ class Message(BaseModel, Generic[DataT_co]):
     source: str = Field(description="The service that said it, e.g. `hostler/sync`.")
     time: datetime = Field(description="When it was said (UTC).")
     subject: str = Field(description="What it is about; also the Kafka key. A VM's id on vm.*.")
-    project_id: str = Field(description="The project that owns the subject.")
+    project_id: str = Field(default="", description="Who owns the subject; empty: no project.")
     account: str = Field(
         default="", description="The cloud account (a clouds.yaml entry) it lives in."
     )

@@ -1,0 +1,123 @@
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from chassis.kafka import broker as kafka_broker
+from chassis.outbox import say
+from chassis.settings import Settings
+from contracts.dead_letter import DeadLetter
+from contracts.message import Body, Message
+from contracts.topics import DEAD_LETTERS, VM_COMMANDS
+from deploy.local.broker import Broker
+from deploy.topics import create_patiently
+from tests.chassis_toys import Toy, command
+
+
+class Heard(list[Message[Body]]):
+    async def __call__(self, session: AsyncSession, message: Message[Body]) -> None:
+        self.append(message)
+
+
+@pytest.fixture
+async def settings(kafka: Broker, database_url: str) -> Settings:
+    made = Settings(
+        database_url=database_url,
+        kafka_bootstrap_servers=kafka.bootstrap_servers,
+        kafka_enable_idempotence=kafka.enable_idempotence,
+    )
+    await create_patiently(made)
+    return made
+
+
+@asynccontextmanager
+async def toy(settings: Settings, name: str, heard: Heard) -> AsyncGenerator[Toy]:
+    service = Toy(name, settings)
+    service.consume(VM_COMMANDS, heard)
+    service.consume(DEAD_LETTERS, heard)
+    async with service.running():
+        yield service
+
+
+async def until(true: Callable[[], bool], seconds: float = 60) -> None:
+    async with asyncio.timeout(seconds):
+        while not true():
+            await asyncio.sleep(0.05)
+
+
+def of(heard: Heard, vm: str) -> list[Message[Body]]:
+    return [message for message in heard if message.subject == vm]
+
+
+async def test_what_is_said_is_heard_once_and_in_order_per_vm(settings: Settings) -> None:
+    heard = Heard()
+    async with toy(settings, "toy_order", heard) as service:
+        vms = [command().id, command().id]
+        messages = [command(vms[n % 2]) for n in range(60)]
+        for message in messages:
+            async with service.database.session() as session:
+                await say(session, message)
+        await until(lambda: sum(len(of(heard, str(vm))) for vm in vms) >= len(messages))
+        for vm in vms:
+            assert of(heard, str(vm)) == [m for m in messages if m.subject == str(vm)]
+
+
+async def test_poison_on_the_topic_becomes_a_dead_letter_and_the_partition_moves_on(
+    settings: Settings,
+) -> None:
+    heard, vm = Heard(), command().id
+    publisher = kafka_broker(settings, "test")
+    await publisher.start()
+    async with toy(settings, "toy_poison", heard) as service:
+        await publisher.publish(b"\xff", VM_COMMANDS.name, key=str(vm).encode())
+        after = command(vm)
+        async with service.database.session() as session:
+            await say(session, after)
+        await until(lambda: len(of(heard, str(vm))) >= 2)
+    await publisher.stop()
+    letters = [m.data for m in of(heard, str(vm)) if isinstance(m.data, DeadLetter)]
+    assert [letter.consumer for letter in letters] == ["hostler.toy_poison.vm.commands"]
+    assert after in heard
+
+
+async def test_what_is_said_while_kafka_is_gone_arrives_in_order_once_it_is_back(
+    settings: Settings, kafka: Broker
+) -> None:
+    if not kafka.enable_idempotence:
+        pytest.skip("the embedded broker keeps nothing over its restart")
+    heard, vm = Heard(), command().id
+    async with toy(settings, "toy_outage", heard) as service:
+        first = command(vm)
+        async with service.database.session() as session:
+            await say(session, first)
+        await until(lambda: of(heard, str(vm)) == [first])
+        kafka.kill()
+        later = [command(vm) for _ in range(5)]
+        for message in later:
+            async with service.database.session() as session:
+                await say(session, message)
+        await asyncio.sleep(1)
+        kafka.start()
+        await until(lambda: len(of(heard, str(vm))) >= 6, 90)
+        assert of(heard, str(vm)) == [first, *later]
+
+
+async def test_a_service_that_starts_without_kafka_connects_once_it_is_there(
+    settings: Settings, kafka: Broker
+) -> None:
+    if not kafka.enable_idempotence:
+        pytest.skip("the embedded broker keeps nothing over its restart")
+    heard, message = Heard(), command()
+    kafka.stop()
+    try:
+        async with toy(settings, "toy_early", heard) as service:
+            async with service.database.session() as session:
+                await say(session, message)
+            await asyncio.sleep(1.5)
+            assert not service.connected.is_set()
+            kafka.start()
+            await until(lambda: message in heard, 90)
+    finally:
+        kafka.start()

@@ -1,0 +1,112 @@
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from sqlalchemy import func, select
+
+from chassis.database import Database, Instant, is_outage
+from chassis.inbox import forget, take
+from chassis.leases import NamedLease
+from chassis.outbox import pending, say
+from chassis.tables import INBOX, OUTBOX
+from chassis.testing import VirtualClock, said
+from tests.chassis_toys import NOW, command, opened
+
+
+async def test_a_message_is_said_with_its_transaction_or_not_at_all(database_url: str) -> None:
+    async with opened(database_url) as database:
+        first = command()
+        async with database.session() as session:
+            await say(session, first)
+        with pytest.raises(RuntimeError):
+            async with database.session() as session:
+                await say(session, command())
+                raise RuntimeError
+        assert database.said.is_set()
+        assert await said(database) == [first]
+
+
+async def test_messages_wait_in_the_order_in_which_they_were_said(database_url: str) -> None:
+    async with opened(database_url) as database:
+        messages = [command() for _ in range(20)]
+        async with database.session() as session:
+            await say(session, *messages[:10])
+            await say(session, *messages[10:])
+        async with database.reading() as session:
+            assert await pending(session) == (20, NOW)
+        assert await said(database) == messages
+
+
+async def test_a_message_that_comes_twice_is_taken_once(database_url: str) -> None:
+    async with opened(database_url) as database:
+        message = command()
+        async with database.session() as session:
+            assert await take(session, message, NOW)
+            assert not await take(session, message, NOW)
+        async with database.session() as session:
+            assert not await take(session, message, NOW)
+
+
+async def test_what_was_taken_long_ago_is_forgotten(database_url: str) -> None:
+    async with opened(database_url) as database:
+        async with database.session() as session:
+            await take(session, command(), NOW)
+            await take(session, command(), NOW + timedelta(days=2))
+            assert await forget(session, NOW + timedelta(days=1)) == 1
+        async with database.reading() as session:
+            assert await session.scalar(select(func.count()).select_from(INBOX)) == 1
+
+
+async def test_one_process_at_a_time_holds_a_lease(database_url: str) -> None:
+    clock = VirtualClock()
+    async with opened(database_url) as database:
+        mine, other = (NamedLease(database, "x", clock, timedelta(seconds=5)) for _ in range(2))
+        assert await mine.hold()
+        assert not await other.hold()
+        clock.advance(seconds=4)
+        assert await mine.hold(), "the holder renews it"
+        clock.advance(seconds=4)
+        assert not await other.hold(), "it was renewed"
+        clock.advance(seconds=2)
+        assert await other.hold(), "a holder that died loses it"
+        assert not await mine.hold()
+
+
+async def test_a_lease_given_back_is_free_at_once(database_url: str) -> None:
+    clock = VirtualClock()
+    async with opened(database_url) as database:
+        mine, other = (NamedLease(database, "x", clock, timedelta(seconds=5)) for _ in range(2))
+        assert await mine.hold()
+        await mine.release()
+        assert await other.hold()
+        await mine.release()
+        clock.advance(seconds=3)
+        assert await other.hold(), "only the holder can give it back"
+
+
+async def test_times_keep_their_moment_and_need_a_zone(database_url: str) -> None:
+    elsewhere = NOW.astimezone(timezone(timedelta(hours=9)))
+    async with opened(database_url) as database:
+        async with database.session() as session:
+            await say(session, command().model_copy(update={"time": elsewhere}))
+        async with database.reading() as session:
+            stored = await session.scalar(select(OUTBOX.c.said_at))
+        assert stored == NOW
+        assert isinstance(stored, datetime)
+        assert stored.tzinfo is UTC
+        with pytest.raises(ValueError, match="zone"):
+            Instant().process_bind_param(NOW.replace(tzinfo=None), database.engine.dialect)
+
+
+async def test_a_database_that_cannot_be_reached_is_an_outage_and_a_bad_statement_is_not(
+    postgres_url: str,
+) -> None:
+    async with opened(postgres_url) as database:
+        with pytest.raises(Exception, match="nowhere") as bad:
+            async with database.session() as session:
+                await session.execute(select(func.nowhere()))
+        assert not is_outage(bad.value)
+    nowhere = Database("postgresql+psycopg://nobody@127.0.0.1:1/none", "toy")
+    with pytest.raises(Exception) as gone:  # noqa: PT011 - whatever it is, it is judged next
+        await nowhere.ping()
+    assert is_outage(gone.value)
+    await nowhere.close()
