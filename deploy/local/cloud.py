@@ -35,9 +35,9 @@ class GivenCloud:
 
 
 class LocalCloud:
-    """The simulator in a process of its own; it forgets everything when it ends.
+    """The simulator in a process of its own.
 
-    Its port stays the same over stop, kill and start.
+    Its port, and what it holds (a snapshot in `folder`), stay the same over stop, kill and start.
     """
 
     name = "simulator"
@@ -46,10 +46,11 @@ class LocalCloud:
     def __init__(self, folder: Path, log: Path | None = None) -> None:
         self.clouds_yaml = folder.resolve() / "clouds.yaml"
         self.port = free_port()
+        state = self.clouds_yaml.with_name("state.json")
         command = [sys.executable, "-m", "simulator", "--port", str(self.port)]
         self._child = Child(
             "simulator",
-            [*command, "--clouds-yaml", str(self.clouds_yaml)],
+            [*command, "--clouds-yaml", str(self.clouds_yaml), "--state", str(state)],
             log=log or folder / "simulator.log",
             folder=Path(__file__).resolve().parents[2],
         )
@@ -67,7 +68,6 @@ class LocalCloud:
     def start(self) -> None:
         """Return once it has written clouds.yaml and answers."""
         self.clouds_yaml.parent.mkdir(parents=True, exist_ok=True)
-        self.clouds_yaml.unlink(missing_ok=True)
         self._child.start()
         self._child.wait_until(self._answers, timeout=30)
 
@@ -83,7 +83,7 @@ class LocalCloud:
         if not self.clouds_yaml.exists():
             return False
         try:
-            return not httpx.get(self.url, timeout=2, trust_env=False).is_server_error
+            return httpx.get(f"{self.url}/control/health", timeout=2, trust_env=False).is_success
         except httpx.HTTPError:
             return False
 

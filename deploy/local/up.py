@@ -1,5 +1,6 @@
 """`make up`: the whole stack in the foreground until Ctrl-C, its logs as they come."""
 
+import json
 import os
 import signal
 import sys
@@ -7,9 +8,10 @@ import time
 from types import FrameType
 from typing import Final
 
-import httpx
 from rich.console import Console
 
+from deploy.local.catalog import choose
+from deploy.local.client import Client, DemoError
 from deploy.local.kafka_jars import FetchError
 from deploy.local.processes import StartError
 from deploy.local.stack import ROOT, SERVICES, Stack
@@ -30,7 +32,7 @@ def main() -> int:
         watch(stack)
     except KeyboardInterrupt:
         CONSOLE.print("ending everything …")
-    except (StartError, FetchError) as error:
+    except (StartError, FetchError, DemoError) as error:
         CONSOLE.print(f"[bold red]not up:[/] {error}", soft_wrap=True)
         return 1
     finally:
@@ -58,9 +60,10 @@ def watch(stack: Stack) -> None:
 
 def greeting(stack: Stack) -> str:
     """The address, the key and three curl lines that work when pasted."""
-    flavor, image = first_name(stack, "flavors"), first_name(stack, "images")
+    client = Client(stack.base_url, stack.api_key)
+    vm = json.dumps({"name": "web-1", **choose(client)})
+    client.close()
     curl = f"curl -s -H 'X-API-Key: {stack.api_key}'"
-    vm = f'{{"name": "web-1", "flavor": "{flavor}", "image": "{image}"}}'
     create = f"-H 'Prefer: wait=20' -H 'Content-Type: application/json' -d '{vm}'"
     return f"""
 [bold]Hostler is up:[/] {stack.base_url} (docs: {stack.base_url}/docs)
@@ -73,18 +76,6 @@ Logs:    {stack.logs}
 
 Ctrl-C, or `make down` in another terminal, ends everything.
 """
-
-
-def first_name(stack: Stack, what: str) -> str:
-    """The name of the first flavor or image, once sync has read the cloud's catalog."""
-    url, headers = f"{stack.base_url}/v1/{what}", {"X-API-Key": stack.api_key}
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        answer = httpx.get(url, headers=headers, timeout=10, trust_env=False).raise_for_status()
-        if items := answer.json()[what]:
-            return str(items[0]["name"])
-        time.sleep(0.2)
-    raise StartError(f"no {what} were read from the cloud within 60 s: see {stack.logs}/sync.log")
 
 
 if __name__ == "__main__":
