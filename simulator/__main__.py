@@ -24,6 +24,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--state", type=Path, help="snapshot file, read at start, kept up to date")
     parser.add_argument("--build-seconds", type=float, default=1.0, help="how long a build takes")
     parser.add_argument("--token-ttl", type=float, default=3600.0, help="a token's life in seconds")
+    parser.add_argument("--no-date-header", action="store_true", help="as behind uwsgi's router")
     return parser.parse_args()
 
 
@@ -44,7 +45,7 @@ def main() -> int:
         sys.stdout.write(f"simulator: OpenStack on {url} (identity {url}/identity/v3)\n")
         sys.stdout.flush()
 
-    asyncio.run(serve(world, bound, ready, given.state))
+    asyncio.run(serve(world, bound, ready, given.state, date_header=not given.no_date_header))
     return 0
 
 

@@ -27,6 +27,15 @@ _HTML = """<html>
 UNAUTHORIZED = "The request you have made requires authentication."
 
 
+def missing_route(service: Service) -> Reply:
+    """Nothing answers at this path: a web server's page, but for Neutron's and Keystone's JSON."""
+    words = "The resource could not be found."
+    if service in {"network", "identity"}:
+        return error_reply(service, ApiError(404, words), "")
+    page = _HTML.format(code=404, title="Not Found", message=words)
+    return Reply(404, page.encode(), content_type="text/html; charset=UTF-8")
+
+
 def error_reply(service: Service, error: ApiError, root_url: str) -> Reply:
     """The answer that the service would give."""
     title = HTTPStatus(error.status).phrase

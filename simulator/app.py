@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from simulator.answers import UNAUTHORIZED, error_reply
+from simulator.answers import UNAUTHORIZED, error_reply, missing_route
 from simulator.api import ApiError, Call, Reply, Service
 from simulator.compute.versions import asked_for, minor_of
 from simulator.control import control_app
@@ -133,7 +133,7 @@ class _App:
         if match.service == "compute" and not (match.endpoint and match.endpoint.open):
             call.version = minor_of(asked_for(exchange.headers))
         if match.endpoint is None:
-            raise ApiError(404, "The resource could not be found.")
+            return missing_route(match.service)
         return match.endpoint.handler(call)
 
     def _note(self, exchange: _Exchange, reply: Reply | None) -> None:

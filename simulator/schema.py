@@ -33,26 +33,18 @@ class Rule(Protocol):
         ...
 
 
-def _kinds(value: object) -> str:
-    match value:
-        case bool():
-            return "boolean"
-        case None:
-            return "null"
-        case dict():
-            return "object"
-        case list():
-            return "array"
-        case int():
-            return "integer"
-        case float():
-            return "number"
-        case _:
-            return "string"
+_KINDS: Sequence[tuple[type, str]] = (
+    (bool, "boolean"), (int, "integer"), (float, "number"), (str, "string"), (list, "array"),
+    (dict, "object"),
+)  # fmt: skip
+
+
+def _kind(value: object) -> str:
+    return next((name for kind, name in _KINDS if isinstance(value, kind)), "null")
 
 
 def _type(value: object, *allowed: str) -> None:
-    if _kinds(value) not in allowed:
+    if _kind(value) not in allowed:
         names = ", ".join(repr(name) for name in allowed)
         raise Invalid(f"{value!r} is not of type {names}", value)
 

@@ -101,14 +101,21 @@ async def serve(
     bound: socket.socket,
     ready: Callable[[], None],
     state: Path | None = None,
+    *,
+    date_header: bool = True,
 ) -> None:
-    """Answer on a bound socket until SIGTERM or SIGINT."""
+    """Answer on a bound socket until SIGTERM or SIGINT.
+
+    A cloud behind some web servers sends no `Date`; `date_header=False` is such a one.
+    """
     config = uvicorn.Config(
         build(world),
         http=_Protocol,
         ws="none",
         log_level="warning",
         access_log=False,
+        server_header=False,
+        date_header=date_header,
         timeout_graceful_shutdown=1,
         timeout_keep_alive=75,
         backlog=2048,

@@ -23,12 +23,8 @@ def act(call: Call) -> Reply:
     if name in _OTHERS:
         rule, perform = _OTHERS[name]
         checked = require(rule, body) if rule is not None else body
-        return perform(call, _target(call), checked)
+        return perform(call, find(call, call.params["id"]), checked)
     return _move(call, _move_name(name, body))
-
-
-def _target(call: Call) -> Server:
-    return find(call, call.params["id"])
 
 
 def _move_name(name: str, body: Mapping[str, object]) -> str:
@@ -42,7 +38,8 @@ def _move_name(name: str, body: Mapping[str, object]) -> str:
 
 
 def _move(call: Call, name: str) -> Reply:
-    move, server, nova = MOVES[name], _target(call), call.world.compute
+    move, nova = MOVES[name], call.world.compute
+    server = find(call, call.params["id"], mapped=name in {"os-start", "os-stop"})
     check_lock(call, server)
     words = refusal(server, move)
     if words is not None:

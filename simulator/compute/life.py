@@ -174,13 +174,19 @@ def plan_build(server: Server, outcome: Outcome, timing: Timing, now: float) -> 
 
 
 def plan_delete(server: Server, timing: Timing, now: float) -> list[Step]:
-    """Deleting → deleted. One that no host has goes at once; one that is spawning, afterwards."""
+    """Deleting → deleted; at once where no host has it.
+
+    One that is spawning is first made (for a moment ACTIVE, with no task), then deleted.
+    """
     gone = Step(now, "", "deleted", Power.NOSTATE, effect="delete")
     if not server.host:
         return [gone]
-    spawning = server.plan[-1].due if server.vm_state == "building" and server.plan else now
-    end = max(now, spawning) + timing.delete + delay_of(server, "destroy")
+    begin, steps = now, [Step(now, "deleting")]
+    if server.vm_state == "building" and server.plan:
+        begin = max(now, server.plan[-1].due)
+        steps.append(Step(begin, "", "active", Power.RUNNING, effect="launch"))
+    end = begin + timing.delete + delay_of(server, "destroy")
     if fails(server, "destroy"):
-        failed = Step(end, "", "error", effect="fault", message="fake:fail asked destroy to fail")
-        return [Step(now, "deleting"), failed]
-    return [Step(now, "deleting"), replace(gone, due=end)]
+        words = "fake:fail asked destroy to fail"
+        return [*steps, Step(end, "", "error", effect="fault", message=words)]
+    return [*steps, replace(gone, due=end)]

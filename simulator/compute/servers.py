@@ -17,10 +17,16 @@ def look_of(call: Call, *, detail: bool = False) -> Look:
     return Look(call.version, call.who.admin, call.base_url, detail)
 
 
-def find(call: Call, server_id: str, *, deleted: bool = False) -> Server:
-    """A server of the caller's project. ApiError 404 where it is not, or not theirs."""
+def find(call: Call, server_id: str, *, deleted: bool = False, mapped: bool = False) -> Server:
+    """A server of the caller's project. ApiError 404 where it is not, or not theirs.
+
+    `mapped`: start, stop and tags look a server's cell up first, and have other words for one
+    that never was (nova.api.openstack.compute).
+    """
     server = call.world.compute.servers.find(server_id)
     mine = server is not None and (call.who.admin or server.project_id == call.who.project_id)
+    if server is None and mapped:
+        raise ApiError(404, f"Instance {server_id} has no mapping to a cell.")
     if server is None or not mine or (server.deleted and not deleted):
         raise ApiError(404, f"Instance {server_id} could not be found.")
     return server

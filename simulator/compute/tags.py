@@ -17,7 +17,7 @@ SINCE = 26
 
 def _server(call: Call, action: str | None = None) -> Server:
     need(call, SINCE)
-    server = find(call, call.params["id"])
+    server = find(call, call.params["id"], mapped=True)
     if action is not None:
         check_settled(server, action)
     return server

@@ -123,7 +123,9 @@ def _by_version(server: Server, look: Look) -> dict[str, object]:
         (96, "pinned_availability_zone", server.zone),
         (100, "scheduler_hints", server.hints),
     )
-    seen = {name: value for since, name, value in fields if look.version >= since}
+    seen: dict[str, object] = {
+        name: value for since, name, value in fields if look.version >= since
+    }
     if look.version >= 71 and not look.detail:
         seen["server_groups"] = []
     if look.version >= 16 and look.admin:
