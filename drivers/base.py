@@ -39,7 +39,11 @@ class Seen:
 
 @dataclass(frozen=True)
 class Looked:
-    """An answer about servers, with the cloud's own clock (UTC, second resolution) at that time."""
+    """An answer about servers.
+
+    `clock` is the cloud's own (UTC, whole seconds), never later than the moment at which the
+    question was sent: a sweep that begins at it misses nothing.
+    """
 
     servers: Sequence[Seen]
     clock: datetime
@@ -47,7 +51,12 @@ class Looked:
 
 @dataclass(frozen=True)
 class Issued:
-    """The cloud has taken a request. `called_at` is the cloud's clock when it did."""
+    """The cloud has taken a request.
+
+    `called_at` is the cloud's clock (UTC, whole seconds) when it answered: what was looked at with
+    `Looked.clock` > `called_at` was looked at after the call. `cloud_request_id` is the id under
+    which `Driver.actions` knows it.
+    """
 
     server_id: str
     called_at: datetime
@@ -58,7 +67,8 @@ class Issued:
 class ActionRecord:
     """One request that the cloud remembers having taken for a server.
 
-    `action` is the driver-neutral verb: create, stop, start, reboot, delete, …
+    `action` is the driver-neutral verb: create, stop, start, reboot, delete, …; `request_id` is
+    the cloud's own. `finished` says that no step of it is known to run; `failed` implies it.
     """
 
     action: str
@@ -103,7 +113,9 @@ class Driver(ABC):
         """All servers of the account that changed at or after `since` (all, if None), by pages.
 
         Deleted ones MUST be among them, in the state `deleted`, where the cloud remembers them
-        and `since` is given. Every page carries the clock of the first request.
+        and `since` is given; what they are known by is `server_id`: a cloud may forget their mark.
+        Every page carries the clock of the first request. `Retry` on the way says nothing of the
+        servers that did not come. A server in the state `unknown` may lack all its other fields.
         """
 
     @abstractmethod
@@ -111,8 +123,14 @@ class Driver(ABC):
         """Everything that the account offers, item by item."""
 
     @abstractmethod
-    async def actions(self, server_id: str) -> Sequence[ActionRecord]:
-        """The requests that the cloud remembers for a server, latest first; [] for no server."""
+    async def actions(
+        self, server_id: str, request_id: str | None = None
+    ) -> Sequence[ActionRecord]:
+        """The requests that the cloud remembers for a server, latest first; [] for no server.
+
+        With the cloud's own `request_id` (`Issued.cloud_request_id`) that one only, which is
+        cheaper; [] if the cloud does not remember it.
+        """
 
     @abstractmethod
     async def ping(self) -> None:

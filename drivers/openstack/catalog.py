@@ -1,0 +1,177 @@
+"""What an account offers: Nova's flavors and key pairs, Glance's images, Neutron's networks."""
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import TypeVar
+
+from pydantic import BaseModel, Field, ValidationError
+
+from contracts.catalog import events
+from drivers.openstack import errors
+from drivers.openstack.calls import Call, Service
+from drivers.openstack.cloud import Cloud
+from drivers.openstack.pages import Link, marker_in, next_marker
+
+
+class _Flavor(BaseModel):
+    id: str
+    name: str
+    vcpus: int
+    ram: int
+    disk: int
+    ephemeral: int = Field(0, alias="OS-FLV-EXT-DATA:ephemeral")
+    swap: int | str = 0
+    public: bool = Field(True, alias="os-flavor-access:is_public")
+    description: str | None = None
+
+    def item(self) -> events.Flavor:
+        return events.Flavor(
+            id=self.id,
+            name=self.name,
+            vcpus=self.vcpus,
+            ram_mb=self.ram,
+            disk_gb=self.disk,
+            ephemeral_gb=self.ephemeral,
+            swap_mb=int(self.swap or 0),  # "" before microversion 2.75
+            public=self.public,
+            description=self.description,
+        )
+
+
+class _Image(BaseModel):
+    id: str
+    name: str | None = None
+    status: str
+    visibility: str | None = None
+    size: int | None = None
+    min_disk: int = 0
+    min_ram: int = 0
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+    def item(self) -> events.Image:
+        return events.Image(
+            id=self.id,
+            name=self.name or "",
+            status=self.status,
+            visibility=self.visibility,
+            size_bytes=self.size,
+            min_disk_gb=self.min_disk,
+            min_ram_mb=self.min_ram,
+            created_at=self.created_at,
+            updated_at=self.updated_at,
+        )
+
+
+class _Network(BaseModel):
+    id: str
+    name: str = ""
+    status: str | None = None
+    external: bool = Field(False, alias="router:external")
+    shared: bool = False
+    mtu: int | None = None
+    subnets: list[str] = Field(default_factory=list)
+
+    def item(self) -> events.Network:
+        return events.Network(
+            id=self.id,
+            name=self.name,
+            status=self.status,
+            external=self.external,
+            shared=self.shared,
+            mtu=self.mtu,
+            subnets=tuple(sorted(self.subnets)),
+        )
+
+
+class _KeyPair(BaseModel):
+    name: str
+    fingerprint: str | None = None
+    type: str = "ssh"
+
+    def item(self) -> events.KeyPair:
+        return events.KeyPair(
+            id=self.name, name=self.name, fingerprint=self.fingerprint, kind=self.type
+        )
+
+
+class _KeyPairBox(BaseModel):
+    keypair: _KeyPair
+
+    def item(self) -> events.KeyPair:
+        return self.keypair.item()
+
+
+class _Page(BaseModel):
+    def marker(self) -> str | None:
+        """The marker of the next page; None if this is the last."""
+        raise NotImplementedError
+
+
+class _Flavors(_Page):
+    items: list[_Flavor] = Field(alias="flavors")
+    links: list[Link] = Field(default_factory=list[Link], alias="flavors_links")
+
+    def marker(self) -> str | None:
+        return next_marker(self.links)
+
+
+class _Images(_Page):
+    items: list[_Image] = Field(alias="images")
+    next: str | None = None
+
+    def marker(self) -> str | None:
+        return marker_in(self.next)
+
+
+class _Networks(_Page):
+    items: list[_Network] = Field(alias="networks")
+    links: list[Link] = Field(default_factory=list[Link], alias="networks_links")
+
+    def marker(self) -> str | None:
+        return next_marker(self.links)
+
+
+class _KeyPairs(_Page):
+    items: list[_KeyPairBox] = Field(alias="keypairs")
+    links: list[Link] = Field(default_factory=list[Link], alias="keypairs_links")
+
+    def marker(self) -> str | None:
+        return next_marker(self.links)
+
+
+async def catalog(cloud: Cloud) -> AsyncIterator[events.CatalogEvent]:
+    """Every item; Retry or Terminal where a list cannot be had, so that none is taken for empty."""
+    async for flavors in _pages(cloud, "compute", "/flavors/detail", _Flavors):
+        for flavor in flavors.items:
+            yield flavor.item()
+    async for images in _pages(cloud, "image", "/images", _Images):
+        for image in images.items:
+            yield image.item()
+    async for networks in _pages(cloud, "network", "/networks", _Networks):
+        for network in networks.items:
+            yield network.item()
+    async for pairs in _pages(cloud, "compute", "/os-keypairs", _KeyPairs):
+        for pair in pairs.items:
+            yield pair.item()
+
+
+PageT = TypeVar("PageT", bound=_Page)
+
+
+async def _pages(
+    cloud: Cloud, service: Service, path: str, model: type[PageT]
+) -> AsyncIterator[PageT]:
+    params = {"limit": str(cloud.settings.page_size)}
+    while True:
+        call = Call(service, "GET", path, params=params)
+        answer = await cloud.ask(call)
+        try:
+            page = model.model_validate_json(answer.content)
+        except ValidationError as error:
+            raise errors.unreadable(call, answer) from error
+        yield page
+        marker = page.marker()
+        if marker is None or marker == params.get("marker"):
+            return
+        params = {**params, "marker": marker}

@@ -1,0 +1,140 @@
+"""One account's login and endpoints, made at the first use; blocking, for worker threads."""
+
+from datetime import UTC, datetime, timedelta
+from threading import Lock
+from time import monotonic
+
+import openstack
+import requests
+from keystoneauth1 import discover
+from keystoneauth1.identity.base import BaseIdentityPlugin
+from openstack.connection import Connection as Sdk
+from openstack.proxy import Proxy
+
+from chassis.errors import HostlerError, Retry, Terminal
+from contracts.errors import ErrorCode
+from drivers.openstack import errors, telemetry
+from drivers.openstack.calls import Answer, Call, Service
+from drivers.openstack.clock import Clock
+from drivers.openstack.settings import OpenStackSettings
+
+MICROVERSION = (2, 79)
+"""Nova's, for every call. Train (2019) is the oldest release that has it. What needs it: tags in
+the request that creates (2.52), request ids from outside (2.46), a flavor by its name (2.47), the
+events of an action for all users (2.51), servers of a cell that is down (2.69)."""
+
+
+class Connection:
+    """Sends calls. Safe to share between threads; a refused login is forgotten and read anew."""
+
+    def __init__(self, account: str, settings: OpenStackSettings) -> None:
+        self._account = account
+        self._settings = settings
+        self._clock = Clock()
+        self._lock = Lock()
+        self._sdk: Sdk | None = None
+        self._adapters: dict[Service, Proxy] = {}
+
+    def send(self, call: Call) -> Answer:
+        """The cloud's answer, whatever its status; Retry or Terminal where there is none."""
+        adapter = self._prepared(call)
+        begun = monotonic()
+        try:
+            response = self._request(adapter, call)
+        except Exception as error:
+            raise errors.failure(error, sent=True, changes=call.changes) or error from error
+        answer = self._answer(response, timedelta(seconds=monotonic() - begun))
+        if answer.status == requests.codes.unauthorized:
+            self.close()
+        return answer
+
+    def close(self) -> None:
+        """Forget the login; the next call begins with clouds.yaml."""
+        with self._lock:
+            made, self._sdk, self._adapters = self._sdk, None, {}
+        if made is not None:
+            made.session.session.close()
+
+    def _prepared(self, call: Call) -> Proxy:
+        """The service's adapter with a token that is good: what fails up to here was not sent."""
+        try:
+            adapter = self._adapter(call.service)
+            adapter.get_token()
+            telemetry.sent_to(str(adapter.get_endpoint() or ""))
+        except HostlerError:
+            self.close()
+            raise
+        except Exception as error:
+            self.close()
+            raise errors.failure(error, sent=False, changes=call.changes) or error from error
+        return adapter
+
+    def _adapter(self, service: Service) -> Proxy:
+        with self._lock:
+            if service not in self._adapters:
+                sdk = self._sdk = self._sdk or self._connect()
+                self._adapters[service] = _adapter(sdk, service)
+            return self._adapters[service]
+
+    def _connect(self) -> Sdk:
+        sdk = openstack.connect(
+            cloud=self._account, app_name="hostler", api_timeout=self._settings.read_timeout
+        )
+        auth = sdk.session.auth
+        if isinstance(auth, BaseIdentityPlugin) and auth.get_auth_state() is None:
+            issued = auth.get_access(sdk.session).issued
+            if issued is not None:
+                self._clock.learn(issued, datetime.now(UTC))
+        return sdk
+
+    def _request(self, adapter: Proxy, call: Call) -> requests.Response:
+        """One request and no retries: keystoneauth would repeat a POST as well as a GET."""
+        return adapter.request(
+            call.path,
+            call.method,
+            raise_exc=False,
+            connect_retries=0,
+            status_code_retries=0,
+            global_request_id=call.global_request_id,
+            params=dict(call.params),
+            json=call.body,
+            microversion="{}.{}".format(*MICROVERSION) if call.service == "compute" else None,
+            timeout=(self._settings.connect_timeout, self._settings.read_timeout),
+            skip_cache=True,
+            log=False,  # bodies may hold user data
+        )
+
+    def _answer(self, response: requests.Response, took: timedelta) -> Answer:
+        now = self._clock.read(response.headers.get("Date"))
+        return Answer(
+            status=response.status_code,
+            content=response.content,
+            headers=response.headers,
+            sent_at=(now - took).replace(microsecond=0),
+            taken_at=now.replace(microsecond=0),
+        )
+
+
+def _adapter(sdk: Sdk, service: Service) -> Proxy:
+    match service:
+        case "compute":
+            _check_microversion(sdk.compute)
+            return sdk.compute
+        case "image":
+            return sdk.image
+        case "network":
+            return sdk.network
+
+
+def _check_microversion(compute: Proxy) -> None:
+    data = compute.get_endpoint_data()
+    if data is None or data.max_microversion is None:
+        raise Retry(ErrorCode.CLOUD_UNAVAILABLE, "Nova does not say which API versions it has.")
+    lowest, highest = data.min_microversion, data.max_microversion
+    if not discover.version_between(lowest, highest, MICROVERSION):
+        raise Terminal(
+            ErrorCode.UNSUPPORTED,
+            f"Hostler speaks Nova's API 2.79 (OpenStack Train, 2019); this cloud's goes from "
+            f"{discover.version_to_string(lowest or (0,))} to "
+            f"{discover.version_to_string(highest)}.",
+        )

@@ -1,0 +1,76 @@
+"""What servers there are: lists of them page by page, and a look at one."""
+
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
+from http import HTTPStatus
+
+from pydantic import ValidationError
+
+from chassis.errors import Retry
+from contracts.errors import ErrorCode
+from drivers.base import Looked, Mark, Seen
+from drivers.openstack import errors
+from drivers.openstack.calls import Answer, Call
+from drivers.openstack.cloud import Cloud
+from drivers.openstack.servers import read_one, read_page, seen, vm_tag
+
+
+async def pages(cloud: Cloud, filters: Mapping[str, str]) -> AsyncIterator[Looked]:
+    """The servers that match Nova's `filters`; every page carries the clock of the first."""
+    clock: datetime | None = None
+    params = {**filters, "limit": str(cloud.settings.page_size)}
+    while True:
+        call = Call("compute", "GET", "/servers/detail", params=params)
+        answer = await _ask(cloud, call)
+        clock = clock or answer.sent_at
+        servers, marker = _read(call, answer)
+        yield Looked(servers=servers, clock=clock)
+        if marker is None:
+            return
+        params["marker"] = marker
+
+
+async def find(cloud: Cloud, mark: Mark) -> Looked:
+    """The servers with the mark's VM tag, oldest first."""
+    filters = {"tags": vm_tag(mark), "sort_key": "created_at", "sort_dir": "asc"}
+    found = [page async for page in pages(cloud, filters)]
+    return Looked(servers=[each for page in found for each in page.servers], clock=found[0].clock)
+
+
+async def look(cloud: Cloud, server_id: str) -> Looked:
+    """The one server, or none where Nova itself says that there is none."""
+    call = Call("compute", "GET", "/servers/{id}", ids={"id": server_id})
+    answer = await cloud.ask(call, accept=(HTTPStatus.NOT_FOUND,))
+    if errors.is_no_server(call, answer):
+        return Looked(servers=(), clock=answer.sent_at)
+    if not answer.ok:
+        raise errors.refusal(call, answer)
+    try:
+        return Looked(servers=(seen(read_one(answer.content)),), clock=answer.sent_at)
+    except ValidationError as error:
+        raise errors.unreadable(call, answer) from error
+
+
+def changed_since(since: datetime | None) -> dict[str, str]:
+    """The filter for what changed at or after `since`, with deleted servers; none for None."""
+    if since is None:
+        return {}
+    return {"changes-since": since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
+
+
+async def _ask(cloud: Cloud, call: Call) -> Answer:
+    """A page; Retry where the server that the page before ended with is gone meanwhile."""
+    paging = "marker" in call.params
+    answer = await cloud.ask(call, accept=(HTTPStatus.BAD_REQUEST,) if paging else ())
+    if not answer.ok:
+        said = f"The list changed while it was read: {errors.words(answer)}"
+        raise Retry(ErrorCode.CLOUD_UNAVAILABLE, said)
+    return answer
+
+
+def _read(call: Call, answer: Answer) -> tuple[list[Seen], str | None]:
+    try:
+        servers, marker = read_page(answer.content)
+    except ValidationError as error:
+        raise errors.unreadable(call, answer) from error
+    return [seen(server) for server in servers], marker
