@@ -30,6 +30,8 @@ from contracts.topics import Topic
 
 LOG = logging.getLogger(__name__)
 Handler = Callable[[AsyncSession, Message[Body]], Awaitable[None]]
+Batch = Sequence[tuple[Message[Body], Record]]
+BatchHandler = Callable[[AsyncSession, Batch], Awaitable[None]]
 TRIES = 3
 OUTAGE_SECONDS = 1.0
 
@@ -113,15 +115,27 @@ class BrokerPublisher:
 
 
 class Consumer:
-    """Takes one topic's messages into a service's database, each once, in order per key."""
+    """Takes one topic's messages into a service's database, each once, in order per key.
+
+    With `handle_many` in `handle`'s place a whole batch is handled at once, and the inbox is not
+    asked: that handler tells by keys of its own what it has had already.
+    """
 
     def __init__(
-        self, service: str, topic: Topic, handle: Handler, database: Database, clock: Clock
+        self,
+        service: str,
+        topic: Topic,
+        handle: Handler | None,
+        database: Database,
+        clock: Clock,
+        *,
+        handle_many: BatchHandler | None = None,
     ) -> None:
         self.group = f"hostler.{service}.{topic.name}"
         self.service = service
         self.topic = topic
         self.handle = handle
+        self.handle_many = handle_many
         self.database = database
         self.clock = clock
 
@@ -170,8 +184,7 @@ class Consumer:
         while True:
             try:
                 async with self.database.session() as session:
-                    for record in records:
-                        await self._one(session, record, given_up)
+                    await self._take(session, records, given_up)
             except Exception as error:
                 if not is_outage(error):
                     raise
@@ -180,18 +193,30 @@ class Consumer:
             else:
                 return
 
-    async def _one(self, session: AsyncSession, record: Record, given_up: str) -> None:
-        try:
-            message = decode(record)
-        except Poison as poison:
-            return await self._bury(session, record, str(poison))
-        if given_up:
-            return await self._bury(session, record, given_up)
-        with consuming(self.service, self.topic.name, message):
-            if await take(session, message, self.clock()):
-                await self.handle(session, message)
-        CONSUMED.labels(self.service, self.topic.name, message.type).inc()
-        return None
+    async def _take(self, session: AsyncSession, records: Sequence[Record], given_up: str) -> None:
+        batch: list[tuple[Message[Body], Record]] = []
+        for record in records:
+            try:
+                message = decode(record)
+            except Poison as poison:
+                await self._bury(session, record, str(poison))
+                continue
+            if given_up:
+                await self._bury(session, record, given_up)
+            else:
+                batch.append((message, record))
+        if batch:
+            await self._hand_over(session, batch)
+
+    async def _hand_over(self, session: AsyncSession, batch: Batch) -> None:
+        if self.handle_many is not None:
+            await self.handle_many(session, batch)
+        for message, _ in batch:
+            if self.handle is not None:
+                with consuming(self.service, self.topic.name, message):
+                    if await take(session, message, self.clock()):
+                        await self.handle(session, message)
+            CONSUMED.labels(self.service, self.topic.name, message.type).inc()
 
     async def _bury(self, session: AsyncSession, record: Record, reason: str) -> None:
         LOG.error("dead letter %s/%s@%s: %s", record.topic, record.partition, record.offset, reason)

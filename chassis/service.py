@@ -22,7 +22,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from chassis import problems, telemetry
 from chassis.database import Database, is_outage
 from chassis.inbox import forget
-from chassis.kafka import BrokerPublisher, Consumer, Handler, broker
+from chassis.kafka import BatchHandler, BrokerPublisher, Consumer, Handler, broker
 from chassis.leases import Clock, NamedLease
 from chassis.migrations import migrate
 from chassis.outbox import Relay, pending
@@ -61,7 +61,18 @@ class Service:
 
     def consume(self, topic: Topic, handle: Handler) -> None:
         """Have `handle` called once for each message on `topic`, within a transaction."""
-        consumer = Consumer(self.name, topic, handle, self.database, self.clock)
+        self._subscribe(Consumer(self.name, topic, handle, self.database, self.clock))
+
+    def consume_many(self, topic: Topic, handle_many: BatchHandler) -> None:
+        """Have `handle_many` called with each batch, messages with their records, in a transaction.
+
+        It gets messages that come again, too, and batches of one where a larger one failed.
+        """
+        self._subscribe(
+            Consumer(self.name, topic, None, self.database, self.clock, handle_many=handle_many)
+        )
+
+    def _subscribe(self, consumer: Consumer) -> None:
         consumer.subscribe(self.broker, self.settings.kafka_batch)
         self.consumers.append(consumer)
 

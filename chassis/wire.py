@@ -101,18 +101,27 @@ def received(  # noqa: PLR0917 - the parts of a Kafka record
     headers: Iterable[tuple[str, bytes]],
     value: bytes | None,
 ) -> Record:
-    """A record as it came from Kafka; bytes that are no text are escaped and marked malformed."""
+    """A record as it came from Kafka; bytes that are no text are escaped, as is NUL.
+
+    PostgreSQL keeps no NUL: a record with one among its headers is malformed.
+    """
     texts = {name: raw.decode("utf-8", "backslashreplace") for name, raw in headers}
     malformed = "" if value is not None else "no value"
+    if any("\0" in name or "\0" in text for name, text in texts.items()):
+        malformed = "a NUL character in the headers"
     return Record(
         topic=topic,
         partition=partition,
         offset=offset,
-        key=(key or b"").decode("utf-8", "backslashreplace"),
-        headers=texts,
+        key=_without_nul((key or b"").decode("utf-8", "backslashreplace")),
+        headers={_without_nul(name): _without_nul(text) for name, text in texts.items()},
         value=value or b"",
         malformed=malformed,
     )
+
+
+def _without_nul(text: str) -> str:
+    return text.replace("\0", "\\x00")
 
 
 def _json(value: bytes) -> dict[str, Any]:
