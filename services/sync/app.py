@@ -1,0 +1,59 @@
+"""Puts sync together: one sweeper and one catalog per account, and what it hears."""
+
+from collections.abc import Callable
+
+from chassis.leases import Clock
+from chassis.service import Service
+from contracts.message import utc_now
+from contracts.topics import VM_EVENTS
+from drivers import registry
+from drivers.base import Driver
+from services.sync.catalog import Catalog
+from services.sync.clouds import Clouds
+from services.sync.handlers import Handlers
+from services.sync.health import SweptProbe
+from services.sync.settings import SyncSettings
+from services.sync.sweep import Sweeper
+
+
+class SyncService(Service):
+    """Sync, with its sweepers and catalogs by account."""
+
+    def __init__(
+        self, settings: SyncSettings, drivers: Callable[[str], Driver], *, clock: Clock
+    ) -> None:
+        super().__init__("sync", settings, clock=clock)
+        clouds = Clouds(drivers)
+        self.background("drivers", clouds.keep)
+        self.sweepers: dict[str, Sweeper] = {}
+        self.catalogs: dict[str, Catalog] = {}
+        for name in settings.accounts:
+            self._watch(name, clouds.of(name), settings)
+        self.consume(VM_EVENTS, Handlers(settings, clock, self._wake).on_vm_event)
+
+    def _watch(self, name: str, driver: Callable[[], Driver], settings: SyncSettings) -> None:
+        sweeper = Sweeper(name, driver, self.lease(f"sweep:{name}"), settings, self.clock)
+        catalog = Catalog(name, driver, self.lease(f"catalog:{name}"), settings, self.clock)
+        self.sweepers[name], self.catalogs[name] = sweeper, catalog
+        self.background(f"sweep:{name}", sweeper.run)
+        self.background(f"catalog:{name}", catalog.run)
+        self.check(f"cloud:{name}", SweptProbe(self.database, name, self.clock), required=False)
+
+    def _wake(self, account: str) -> None:
+        if account in self.sweepers:
+            self.sweepers[account].wake.set()
+
+
+def build(
+    settings: SyncSettings | None = None,
+    *,
+    clock: Clock = utc_now,
+    drivers: Callable[[str], Driver] | None = None,
+) -> SyncService:
+    """Sync, not yet running. `drivers` gives each account's driver in place of the registry."""
+    chosen = settings or SyncSettings()
+    return SyncService(
+        chosen,
+        drivers or (lambda account: registry.driver(chosen.driver, account)),
+        clock=clock,
+    )

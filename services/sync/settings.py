@@ -1,0 +1,52 @@
+"""What sync is told from its environment, beyond what every service is."""
+
+from datetime import timedelta
+
+from pydantic import Field
+
+from chassis.settings import Settings
+
+
+class SyncSettings(Settings):
+    """`HOSTLER_*` variables of sync. Intervals are seconds."""
+
+    http_port: int = 8002
+    projects: dict[str, str] = Field(
+        default={"demo": "simulator"},
+        min_length=1,
+        description="Project id → its cloud account (a clouds.yaml entry), as a JSON object.",
+    )
+    driver: str = Field(default="openstack", description="The kind of cloud, see drivers/registry.")
+    sweep_interval_seconds: float = Field(
+        default=15.0, gt=0, description="How old a change behind Hostler's back may get, about."
+    )
+    sweep_fast_seconds: float = Field(
+        default=0.5, gt=0, description="The same while an operation on the account is under way."
+    )
+    sweep_overlap_seconds: float = Field(
+        default=5.0, ge=0, description="How far a sweep reaches back behind the last one's clock."
+    )
+    sweep_full_seconds: float = Field(
+        default=600.0, gt=0, description="How often all servers are listed, not the changed alone."
+    )
+    catalog_interval_seconds: float = Field(default=60.0, gt=0)
+    look_after_seconds: float = Field(
+        default=5.0, gt=0, description="How long to wait for a sweep to show what an order did."
+    )
+    delete_look_after_seconds: float = Field(
+        default=2.0, gt=0, description="The same for a delete: some clouds forget at once."
+    )
+    looks_per_round: int = Field(
+        default=10, ge=1, description="Targeted looks per sweep of an account, at most."
+    )
+    backoff_max_seconds: float = Field(default=60.0, gt=0)
+
+    @property
+    def accounts(self) -> list[str]:
+        """The accounts to watch, each once."""
+        return sorted(set(self.projects.values()))
+
+    @property
+    def overlap(self) -> timedelta:
+        """`sweep_overlap_seconds` as a duration."""
+        return timedelta(seconds=self.sweep_overlap_seconds)

@@ -1,0 +1,191 @@
+"""Sweeps of one account: one list of what changed stands for a look at every VM.
+
+Only the holder of the account's lease sweeps; its writes are guarded by the lease. The cloud is
+asked outside of transactions, page by page, and what differs is written page by page. A sweep
+that fails part-way is repeated from the same clock, which changes nothing that was written.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timedelta
+
+from sqlalchemy import update
+
+from chassis.database import insert, is_outage
+from chassis.errors import HostlerError, Retry
+from chassis.leases import NamedLease
+from contracts.errors import ErrorCode
+from drivers.base import Driver, Looked
+from services.sync import metrics, watches
+from services.sync.holding import LostLease, guarded, while_held
+from services.sync.looks import Looker
+from services.sync.portions import portions
+from services.sync.recording import by_vm, news, record
+from services.sync.reporting import report
+from services.sync.saying import Clock
+from services.sync.settings import SyncSettings
+from services.sync.tables import ACCOUNTS, Account
+from services.sync.unseen import look_at_unseen
+
+LOG = logging.getLogger(__name__)
+POLL_SECONDS = 0.5
+"""How long a watch that another replica heard of may go unnoticed."""
+
+
+class Sweeper:
+    """Keeps one account's VMs known. Runs in every replica; the lease lets one work."""
+
+    def __init__(
+        self,
+        account: str,
+        driver: Callable[[], Driver],
+        lease: NamedLease,
+        settings: SyncSettings,
+        clock: Clock,
+    ) -> None:
+        self.account = account
+        self.driver = driver
+        self.lease = lease
+        self.settings = settings
+        self.clock = clock
+        self.database = lease.database
+        self.looker = Looker(account, driver, lease, settings, clock)
+        self.wake = asyncio.Event()
+        """Set when something on the account has begun to be watched."""
+
+    async def run(self) -> None:
+        """Sweep whenever it is time, for ever."""
+        try:
+            while True:
+                self.wake.clear()
+                pause = await self._pause() if await self.lease.hold() else POLL_SECONDS
+                if pause <= 0:
+                    await while_held(self.lease, self.sweep_once())
+                else:
+                    await self._rest(pause)
+        finally:
+            await self.lease.release()
+
+    async def sweep_once(self) -> bool:
+        """One round now: what changed, looks that are due, all servers if that is due.
+
+        Whether it was complete: not without the lease, and not if the cloud failed, which is
+        noted, so that the next round waits.
+        """
+        if not await self.lease.hold():
+            return False
+        try:
+            await self._round()
+        except LostLease:
+            return False
+        except Exception as error:
+            if is_outage(error):
+                raise
+            await self._failed(error)
+            return False
+        return True
+
+    async def _pause(self) -> float:
+        """Seconds until the next round is due; 0 or less: now."""
+        async with self.database.reading() as session:
+            account = await session.get(Account, self.account)
+            hasty = await watches.hasten(session, self.account)
+        if account is None:
+            return 0
+        now = self.clock()
+        fast, slow = self.settings.sweep_fast_seconds, self.settings.sweep_interval_seconds
+        due = account.retry_at or now
+        if account.swept_at is not None:
+            metrics.LAG.labels(self.account).set((now - account.swept_at).total_seconds())
+            due = max(due, account.swept_at + timedelta(seconds=fast if hasty else slow))
+        return min((due - now).total_seconds(), POLL_SECONDS)
+
+    async def _rest(self, pause: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.wake.wait(), pause)
+
+    async def _round(self) -> None:
+        began = self.clock()
+        async with guarded(self.lease) as session:
+            new = {"account": self.account, "failures": 0, "error": ""}
+            await session.execute(insert(session, ACCOUNTS).values(new).on_conflict_do_nothing())
+            account = await session.get_one(Account, self.account)
+        if account.since is not None:
+            at = await self._sweep("changes", account.since - self.settings.overlap)
+            await self._complete(since=at, swept_at=began)
+            await report(self.lease, self.account, at, self.settings, self.clock)
+            await self.looker.look_due()
+        if account.since is None or (account.next_full_at or began) <= began:
+            await self._sweep_all(began, first=account.since is None)
+
+    async def _sweep_all(self, began: datetime, *, first: bool) -> None:
+        """List everything, also what did not change; what is missing is only looked at later.
+
+        Later, because the next sweep of changes may show that it was deleted. For the same reason
+        the clock of changes moves only where there was none.
+        """
+        seen: set[str] = set()
+        at = await self._sweep("all", None, seen)
+        next_full_at = began + timedelta(seconds=self.settings.sweep_full_seconds)
+        await look_at_unseen(self.lease, self.account, seen, at, self.clock)
+        if first:
+            await self._complete(since=at, swept_at=began, next_full_at=next_full_at)
+            await report(self.lease, self.account, at, self.settings, self.clock)
+        else:
+            await self._complete(next_full_at=next_full_at)
+
+    async def _sweep(
+        self, kind: str, since: datetime | None, seen: set[str] | None = None
+    ) -> datetime:
+        """Take one whole answer; the cloud's clock when it was begun."""
+        at: datetime | None = None
+        with metrics.SWEEP_SECONDS.labels(self.account, kind).time():
+            async for page in self.driver().sweep(since):
+                at = at or page.clock
+                await self._take(page, at)
+                if seen is not None:
+                    seen.update(s.snapshot.server_id or "" for s in page.servers)
+        if at is None:
+            raise Retry(ErrorCode.CLOUD_UNAVAILABLE, "the sweep had no page, hence no clock")
+        metrics.SWEEPS.labels(self.account, kind, "complete").inc()
+        return at
+
+    async def _take(self, page: Looked, at: datetime) -> None:
+        ours = by_vm(page.servers)
+        metrics.SERVERS.labels(self.account).inc(len(ours))
+        for ids in portions(list(ours)):
+            async with self.database.reading() as session:
+                found = await news(session, {i: ours[i] for i in ids}, at)
+            if found:
+                async with guarded(self.lease) as session:
+                    await record(session, self.account, found, at, self.clock)
+
+    async def _complete(self, **values: object) -> None:
+        values = {"failures": 0, "error": "", "retry_at": None, **values}
+        async with guarded(self.lease) as session:
+            mine = Account.account == self.account
+            await session.execute(update(Account).where(mine).values(values))
+
+    async def _failed(self, error: Exception) -> None:
+        """Note that the cloud failed, and when to try again: when it says so, else ever later."""
+        metrics.SWEEPS.labels(self.account, "any", "failed").inc()
+        LOG.warning(
+            "the sweep of %s failed: %s",
+            self.account,
+            error,
+            exc_info=not isinstance(error, HostlerError),
+        )
+        async with guarded(self.lease) as session:
+            account = await session.get_one(Account, self.account, with_for_update=True)
+            account.failures += 1
+            account.error = f"{error}"[:500] or type(error).__name__
+            account.retry_at = self.clock() + self._backoff(error, account.failures)
+
+    def _backoff(self, error: Exception, failures: int) -> timedelta:
+        after = error.after if isinstance(error, Retry) else None
+        longest = self.settings.backoff_max_seconds
+        seconds = min(2.0 ** min(failures - 1, 16), longest) * random.uniform(0.75, 1.0)
+        return after if after is not None else timedelta(seconds=seconds)

@@ -1,0 +1,111 @@
+"""Sync's tables: what is known of VMs, who waits for them, how far each account was swept."""
+
+from datetime import datetime
+from typing import Any, cast
+from uuid import UUID
+
+from sqlalchemy import BigInteger, Index, Integer, Table, Text, Uuid
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from chassis.database import Instant, Json
+from chassis.tables import INBOX, LEASES, OUTBOX
+
+
+class Base(DeclarativeBase):
+    """The base of sync's rows."""
+
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it so
+        str: Text,
+        UUID: Uuid,
+        datetime: Instant,
+        dict[str, Any]: Json,
+    }
+
+
+METADATA = Base.metadata
+for _table in (OUTBOX, INBOX, LEASES):
+    _table.to_metadata(METADATA)
+
+
+class Vm(Base):
+    """One VM as it was last seen. `version` 0: it is expected, nothing was said of it yet."""
+
+    __tablename__ = "vms"
+    __table_args__ = (
+        Index("ix_vms_account", "account", "vm_id"),
+        Index("ix_vms_look", "account", "look_due_at"),
+    )
+
+    vm_id: Mapped[UUID] = mapped_column(primary_key=True)
+    project_id: Mapped[str]
+    account: Mapped[str]
+    server_id: Mapped[str | None]
+    state: Mapped[str]
+    snapshot: Mapped[dict[str, Any] | None]
+    version: Mapped[int] = mapped_column(BigInteger)
+    observed_at: Mapped[datetime | None]
+    """The cloud's clock of the answer that `snapshot` is from."""
+    look_due_at: Mapped[datetime | None]
+    """When to look at this server alone, because a full sweep did not show it."""
+
+
+class Watch(Base):
+    """An operation under way, whose VM is reported on until it ends."""
+
+    __tablename__ = "watches"
+    __table_args__ = (
+        Index("ix_watches_vm", "vm_id"),
+        Index("ix_watches_account", "account", "state"),
+    )
+
+    operation_id: Mapped[UUID] = mapped_column(primary_key=True)
+    vm_id: Mapped[UUID]
+    account: Mapped[str]
+    command: Mapped[str]
+    state: Mapped[str]
+    """started, issued or retrying."""
+    called_at: Mapped[datetime | None]
+    """The clock (the cloud's, where the cloud was asked) when it was issued."""
+    observed_at: Mapped[datetime | None]
+    """The cloud's clock of the latest `vm.observed.v1` said for it."""
+    look_due_at: Mapped[datetime | None]
+    ends_by: Mapped[datetime]
+    """When to stop although no end was heard: past the command's deadline."""
+    actor: Mapped[str]
+    request_id: Mapped[str]
+    traceparent: Mapped[str]
+
+
+class Account(Base):
+    """How far one account was swept, and when to do what next."""
+
+    __tablename__ = "accounts"
+
+    account: Mapped[str] = mapped_column(primary_key=True)
+    since: Mapped[datetime | None]
+    """The cloud's clock of the last complete sweep; the next one asks from there."""
+    swept_at: Mapped[datetime | None]
+    """Hostler's clock when the last complete sweep began."""
+    next_full_at: Mapped[datetime | None]
+    next_catalog_at: Mapped[datetime | None]
+    retry_at: Mapped[datetime | None]
+    """Not before this: the cloud failed or asked for time."""
+    failures: Mapped[int] = mapped_column(Integer)
+    error: Mapped[str]
+
+
+class CatalogItem(Base):
+    """One thing that an account offers, as it was last said."""
+
+    __tablename__ = "catalog"
+
+    account: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    data: Mapped[dict[str, Any]]
+
+
+VMS = cast("Table", Vm.__table__)
+WATCHES = cast("Table", Watch.__table__)
+ACCOUNTS = cast("Table", Account.__table__)
+CATALOG = cast("Table", CatalogItem.__table__)
