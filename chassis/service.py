@@ -22,7 +22,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from chassis import problems, telemetry
 from chassis.database import Database, is_outage
 from chassis.inbox import forget
-from chassis.kafka import BatchHandler, BrokerPublisher, Consumer, Handler, broker
+from chassis.kafka import BatchHandler, BrokerPublisher, Consumer, Handler, broker, subscribe
 from chassis.leases import Clock, NamedLease
 from chassis.migrations import migrate
 from chassis.outbox import Relay, pending
@@ -52,8 +52,9 @@ class Service:
         self._works: dict[str, Work] = {"relay": self._relay, "tidy": self._tidy}
         self._probes: dict[str, Probe] = {
             "database": self._probe_database,
-            "kafka": self._probe_kafka,
+            "kafka": self.probe_kafka,
         }
+        self._optional: set[str] = set()
 
     def lease(self, name: str, ttl: timedelta = LEASE_TTL) -> NamedLease:
         """A lease among the replicas of this service."""
@@ -61,28 +62,28 @@ class Service:
 
     def consume(self, topic: Topic, handle: Handler) -> None:
         """Have `handle` called once for each message on `topic`, within a transaction."""
-        self._subscribe(Consumer(self.name, topic, handle, self.database, self.clock))
+        self.consumers.append(Consumer(self.name, topic, handle, self.database, self.clock))
 
     def consume_many(self, topic: Topic, handle_many: BatchHandler) -> None:
         """Have `handle_many` called with each batch, messages with their records, in a transaction.
 
         It gets messages that come again, too, and batches of one where a larger one failed.
         """
-        self._subscribe(
+        self.consumers.append(
             Consumer(self.name, topic, None, self.database, self.clock, handle_many=handle_many)
         )
-
-    def _subscribe(self, consumer: Consumer) -> None:
-        consumer.subscribe(self.broker, self.settings.kafka_batch)
-        self.consumers.append(consumer)
 
     def background(self, name: str, work: Work) -> None:
         """Run `work` all the while; when it raises, again after a pause that grows to 5 s."""
         self._works[name] = work
 
-    def check(self, name: str, probe: Probe) -> None:
-        """Show `name` in /readyz: the probe says how it is, or raises."""
+    def check(self, name: str, probe: Probe, *, required: bool = True) -> None:
+        """Show `name` in /readyz: the probe says how it is, or raises.
+
+        What is not `required` is shown, too, but the service is ready without it.
+        """
         self._probes[name] = probe
+        (self._optional.discard if required else self._optional.add)(name)
 
     def app(self, **options: Any) -> FastAPI:
         """The HTTP side: /healthz, /readyz, /metrics and whatever the service adds."""
@@ -102,6 +103,8 @@ class Service:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self.database.close)
             await self._until_migrated()
+            if self.consumers:
+                subscribe(self.broker, self.consumers, self.settings.kafka_batch)
             stack.push_async_callback(self.broker.stop)
             async with asyncio.TaskGroup() as group:
                 works = {"connect": self._connect, **self._works}
@@ -165,7 +168,8 @@ class Service:
         await self.database.ping()
         return "postgres" if self.database.is_postgres else "sqlite"
 
-    async def _probe_kafka(self) -> str:
+    async def probe_kafka(self) -> str:
+        """Where Kafka is; raises while it does not answer."""
         if not self.connected.is_set() or not await self.broker.ping(timeout=2):
             raise ConnectionError("no connection")
         return self.settings.kafka_bootstrap_servers
@@ -177,7 +181,8 @@ class Service:
         async with asyncio.TaskGroup() as group:
             asked = {n: group.create_task(_asked(p)) for n, p in self._probes.items()}
         checks = {name: task.result() for name, task in asked.items()}
-        ready = all(check["ok"] for check in checks.values()) and not self.stopping.is_set()
+        ready = all(check["ok"] or name in self._optional for name, check in checks.items())
+        ready = ready and not self.stopping.is_set()
         body = {"status": "ok" if ready else "unavailable", "service": self.name, "checks": checks}
         return JSONResponse(body, 200 if ready else 503)
 

@@ -1,0 +1,137 @@
+"""The gateway put together."""
+
+import asyncio
+import sys
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+
+import httpx
+from fastapi import FastAPI
+
+from chassis.identity import Vouching
+from chassis.leases import Clock
+from chassis.service import Service
+from contracts.message import utc_now
+from contracts.topics import CLOUD_CATALOG, VM_EVENTS
+from services.gateway import documents
+from services.gateway.bell import Bell
+from services.gateway.context import Gateway
+from services.gateway.followers import Tail
+from services.gateway.forwarding import Audit
+from services.gateway.handlers import Handlers
+from services.gateway.http import Door
+from services.gateway.identity.keys import FirstKeys, Keys, derive_pepper
+from services.gateway.intake import Intake
+from services.gateway.locks import exclusively
+from services.gateway.pages import Markers
+from services.gateway.routes import actions, audit, catalog, events, keys, meta, operations, vms
+from services.gateway.settings import GatewaySettings
+from services.gateway.tidy import Tidy
+from services.gateway.waiting import Endings
+
+ROUTERS = (
+    vms.ROUTER,
+    actions.ROUTER,
+    operations.ROUTER,
+    catalog.ROUTER,
+    events.ROUTER,
+    audit.ROUTER,
+    keys.ROUTER,
+    meta.ROUTER,
+    meta.OPEN,
+)
+DESCRIPTION = """Virtual machines on OpenStack, by command and event.
+
+A command is answered with `202` and an operation; `Prefer: wait=20` waits for its end. Send an
+`Idempotency-Key` and a request is safe to send again. Errors are problem+json (RFC 9457)."""
+
+
+def build(
+    settings: GatewaySettings | None = None,
+    *,
+    clock: Clock = utc_now,
+    audit_transport: httpx.AsyncBaseTransport | None = None,
+    show: Callable[[str], None] | None = None,
+) -> Gateway:
+    """A gateway as the settings say. `show` is told the first keys; by default it writes to stderr."""
+    settings = settings or GatewaySettings()
+    service = Service("gateway", settings, clock=clock)
+    bell = Bell()
+    secret = settings.internal_secret.get_secret_value()
+    given = settings.key_pepper.get_secret_value() if settings.key_pepper else None
+    pepper = derive_pepper(given, secret)
+    made_keys = Keys(service.database, pepper, clock, settings.key_cache)
+    first = settings.first_api_key.get_secret_value() if settings.first_api_key else None
+    gateway = Gateway(
+        settings=settings,
+        service=service,
+        app=_app(service, settings),
+        keys=made_keys,
+        first_keys=FirstKeys(made_keys, list(settings.projects), first, show or _to_stderr),
+        intake=Intake(settings.projects, clock, settings.idempotency_retention),
+        markers=Markers(pepper),
+        tail=Tail(service.database, bell, service.stopping),
+        endings=Endings(service.database, bell, service.stopping),
+        vouching=Vouching(settings.internal_secret),
+        audit=Audit(settings.audit_url, settings.audit_timeout, audit_transport),
+    )
+    gateway.app.state.gateway = gateway
+    _listen(gateway, Handlers(clock, bell))
+    return gateway
+
+
+def _listen(gateway: Gateway, handlers: Handlers) -> None:
+    service, settings = gateway.service, gateway.settings
+    ready = asyncio.Event()
+
+    async def ensure_first_keys() -> None:
+        await gateway.first_keys.ensure(exclusively)
+        ready.set()
+        await asyncio.Event().wait()
+
+    async def keys_probe() -> str:
+        if not ready.is_set():
+            raise RuntimeError("the first key is not made yet")
+        return "there are keys"
+
+    tidy = Tidy(
+        service.database, gateway.clock, settings.events_retention, settings.idempotency_retention
+    )
+    service.consume(VM_EVENTS, handlers.on_vm_event)
+    service.consume(CLOUD_CATALOG, handlers.on_catalog)
+    service.background("first-keys", ensure_first_keys)
+    service.background("tail", gateway.tail.watch)
+    service.background("endings", gateway.endings.watch)
+    service.background("forgetting", tidy.run)
+    service.check("keys", keys_probe)
+    # Without Kafka commands are still accepted (outbox), without audit only its trail is missing.
+    service.check("kafka", service.probe_kafka, required=False)
+    service.check("audit", gateway.audit.ping, required=False)
+
+
+def _app(service: Service, settings: GatewaySettings) -> FastAPI:
+    app = service.app(
+        title="Hostler",
+        version=_version(),
+        description=DESCRIPTION,
+        docs_url="/docs" if settings.docs_cdn else None,
+        redoc_url=None,
+        max_body_size=settings.max_body_bytes,
+        redirect_slashes=False,
+    )
+    for router in ROUTERS:
+        app.include_router(router)
+    app.add_middleware(Door)
+    app.openapi = lambda: documents.openapi(app, keys.MakeApiKey)
+    return app
+
+
+def _version() -> str:
+    try:
+        return version("hostler")
+    except PackageNotFoundError:
+        return "0.1.0"
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)  # noqa: T201 - a secret has no place in the logs

@@ -1,0 +1,63 @@
+"""What a request can reach: the parts that `app.build` put together."""
+
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from fastapi import Depends, FastAPI, Request
+
+from chassis.database import Database
+from chassis.identity import Vouching
+from chassis.leases import Clock
+from chassis.service import Service
+from services.gateway.followers import Tail
+from services.gateway.forwarding import Audit
+from services.gateway.identity.keys import FirstKeys, Keys
+from services.gateway.intake import Intake
+from services.gateway.pages import Markers
+from services.gateway.settings import GatewaySettings
+from services.gateway.waiting import Endings
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """One gateway: its service, its HTTP side and everything that routes use."""
+
+    settings: GatewaySettings
+    service: Service
+    app: FastAPI
+    keys: Keys
+    first_keys: FirstKeys
+    intake: Intake
+    markers: Markers
+    tail: Tail
+    endings: Endings
+    vouching: Vouching
+    audit: Audit
+
+    @property
+    def database(self) -> Database:
+        """The gateway's own database."""
+        return self.service.database
+
+    @property
+    def clock(self) -> Clock:
+        """The time, as everything here knows it."""
+        return self.service.clock
+
+    def account(self, project_id: str) -> str:
+        """The cloud account of a project; empty if the settings name none."""
+        return self.settings.projects.get(project_id, "")
+
+
+def gateway_of(request: Request) -> Gateway:
+    """The gateway that a request came to."""
+    return cast("Gateway", request.app.state.gateway)
+
+
+def request_id_of(request: Request) -> str:
+    """`req-<uuid>`: the caller's own, or the one that was made at the door."""
+    return cast("str", request.state.request_id)
+
+
+Here = Annotated[Gateway, Depends(gateway_of)]
+RequestId = Annotated[str, Depends(request_id_of)]

@@ -1,0 +1,80 @@
+"""The OpenAPI document: FastAPI's, with the problems that each route can answer, as they are answered."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+
+from chassis.problems import MEDIA_TYPE, Problem
+from contracts.errors import MEANINGS, ErrorCode
+from contracts.topics import VM_COMMANDS
+from services.gateway.http import REQUEST_ID
+
+ALWAYS = (
+    ErrorCode.BAD_REQUEST,
+    ErrorCode.INVALID,
+    ErrorCode.UNAUTHENTICATED,
+    ErrorCode.FORBIDDEN,
+    ErrorCode.TOO_LARGE,
+    ErrorCode.INTERNAL,
+    ErrorCode.UNAVAILABLE,
+)
+COMMANDED = (
+    ErrorCode.NOT_FOUND,
+    ErrorCode.STATE_CONFLICT,
+    ErrorCode.CONFLICT,
+    ErrorCode.UNSUPPORTED_MEDIA_TYPE,
+    ErrorCode.KEY_REUSED,
+)
+_PROBLEM = {"schema": {"$ref": "#/components/schemas/Problem"}}
+_DEFINITIONS = {"HTTPValidationError", "ValidationError"}
+
+
+def problems(*codes: ErrorCode) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that can answer these, and those that every route can."""
+    said: dict[int, list[str]] = {}
+    for code in dict.fromkeys((*ALWAYS, *codes)):
+        said.setdefault(MEANINGS[code].status, []).append(f"`{code}`: {MEANINGS[code].sentence}")
+    return {
+        status: {"description": "<br>".join(lines), "content": {MEDIA_TYPE: _PROBLEM}}
+        for status, lines in sorted(said.items())
+    }
+
+
+def openapi(app: FastAPI, *bodies: type[BaseModel]) -> dict[str, Any]:
+    """The document; `bodies`: models that routes read by themselves."""
+    if app.openapi_schema is None:
+        made = get_openapi(
+            title=app.title,
+            version=app.version,
+            description=app.description,
+            routes=app.routes,
+            tags=app.openapi_tags,
+        )
+        _add_schemas(made, *bodies, *VM_COMMANDS.carries)
+        _tell_truth(made)
+        app.openapi_schema = made
+    return app.openapi_schema
+
+
+def _add_schemas(made: dict[str, Any], *models: type[BaseModel]) -> None:
+    schemas: dict[str, Any] = made["components"]["schemas"]
+    for model in (Problem, *models):
+        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas |= schema.pop("$defs", {})
+        schemas[model.__name__] = schema
+    for name in _DEFINITIONS:
+        schemas.pop(name, None)
+
+
+def _tell_truth(made: dict[str, Any]) -> None:
+    """Drop FastAPI's 422, which is a 400 here; name the header that every answer has."""
+    header = {"schema": {"type": "string"}, "description": "The id of this request."}
+    for path in made["paths"].values():
+        for operation in path.values():
+            responses = operation["responses"]
+            if "HTTPValidationError" in str(responses.get("422", "")):
+                del responses["422"]
+            for response in responses.values():
+                response.setdefault("headers", {})[REQUEST_ID] = header

@@ -1,0 +1,178 @@
+"""Following events: one reader of the table per process, and as many followers as come.
+
+Each follower has only a place in the sequence, no queue: a slow one costs no memory, one that is far
+behind reads pages from the table until it has caught up.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from prometheus_client import Gauge
+from sqlalchemy import Select, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from chassis.database import Database
+from services.gateway.bell import Bell
+from services.gateway.tables import EVENTS
+
+FOLLOWERS = Gauge("hostler_sse_followers", "Open GET /v1/events streams.")
+POLL_SECONDS = 0.3
+PAGE = 500
+KEPT = 2000
+WILDCARD = ".*"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An event in its place in the sequence."""
+
+    id: int
+    project_id: str
+    vm_id: UUID
+    type: str
+    event: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Reset:
+    """The follower's place is not in what is kept any more; it goes on behind `id`."""
+
+    id: int
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a follower is told: events of one project, of one VM and of some types if so asked."""
+
+    project_id: str
+    vm_id: UUID | None = None
+    types: frozenset[str] = field(default_factory=frozenset[str])
+
+    def covers(self, kept: Kept) -> bool:
+        """Whether the follower wants this one."""
+        return (
+            kept.project_id == self.project_id
+            and self.vm_id in {None, kept.vm_id}
+            and (not self.types or any(_is(kept.type, kind) for kind in self.types))
+        )
+
+    def narrow(self, query: Select[Any]) -> Select[Any]:
+        """The same as conditions of a query."""
+        query = query.where(EVENTS.c.project_id == self.project_id)
+        if self.vm_id is not None:
+            query = query.where(EVENTS.c.vm_id == self.vm_id)
+        if self.types:
+            query = query.where(or_(*[_like(kind) for kind in sorted(self.types)]))
+        return query
+
+
+def _is(kind: str, wanted: str) -> bool:
+    if wanted.endswith(WILDCARD):
+        return kind.startswith(wanted.removesuffix("*"))
+    return kind == wanted
+
+
+def _like(wanted: str) -> Any:
+    if wanted.endswith(WILDCARD):
+        return EVENTS.c.type.startswith(wanted.removesuffix("*"), autoescape=True)
+    return EVENTS.c.type == wanted
+
+
+class Tail:
+    """The newest events, as they come."""
+
+    def __init__(self, database: Database, bell: Bell, stopping: asyncio.Event) -> None:
+        self.database = database
+        self.bell = bell
+        self.stopping = stopping
+        self._moved = Bell()
+        self._newest: int | None = None
+        self._recent: deque[Kept] = deque()
+        self._since = 0
+        """`_recent` holds every event behind this one."""
+
+    async def watch(self) -> None:
+        """Read what is new, all the while."""
+        while True:
+            if await self._read() < PAGE:
+                await self.bell.wait(POLL_SECONDS)
+
+    async def follow(self, wanted: Wanted, behind: int | None) -> AsyncGenerator[Kept | Reset]:
+        """What is wanted and comes behind the event `behind` (None: from now on), in order.
+
+        Ends when the service stops. Begins with a Reset if something behind `behind` is not kept
+        any more, or was never said.
+        """
+        with FOLLOWERS.track_inprogress():
+            place = await self._place(behind)
+            if behind is not None and place != behind:
+                yield Reset(place)
+            while not self.stopping.is_set():
+                upto = self._newest or 0
+                if place >= upto:
+                    await self._moved.wait(1.0)
+                    continue
+                events, place = await self._between(wanted, place, upto)
+                for kept in events:
+                    yield kept
+
+    async def _place(self, behind: int | None) -> int:
+        while self._newest is None and not self.stopping.is_set():
+            await self._moved.wait(1.0)
+        newest = self._newest or 0
+        if behind is None:
+            return newest
+        if behind > newest:
+            await self._read()  # another replica may be ahead of this one
+            newest = self._newest or 0
+        oldest = await self._oldest()
+        if behind > newest:
+            return newest
+        return behind if oldest is None or behind >= oldest - 1 else oldest - 1
+
+    async def _oldest(self) -> int | None:
+        async with self.database.reading() as session:
+            return await session.scalar(select(func.min(EVENTS.c.id)))
+
+    async def _between(self, wanted: Wanted, place: int, upto: int) -> tuple[list[Kept], int]:
+        if place >= self._since:
+            behind = (kept for kept in self._recent if place < kept.id <= upto)
+            return [kept for kept in behind if wanted.covers(kept)], upto
+        query = wanted.narrow(_events(place).where(EVENTS.c.id <= upto))
+        async with self.database.reading() as session:
+            found = await _kept(session, query)
+        return found, upto if len(found) < PAGE else found[-1].id
+
+    async def _read(self) -> int:
+        async with self.database.reading() as session:
+            newest = self._newest
+            if newest is None:
+                self._newest = self._since = newest = await session.scalar(_NEWEST) or 0
+                self._moved.ring()
+            found = await _kept(session, _events(newest))
+        if found:
+            self._keep(found)
+        return len(found)
+
+    def _keep(self, found: list[Kept]) -> None:
+        self._recent.extend(kept for kept in found if kept.id > (self._newest or 0))
+        for _ in range(len(self._recent) - KEPT):
+            self._since = self._recent.popleft().id
+        self._newest = max(self._newest or 0, found[-1].id)
+        self._moved.ring()
+
+
+_NEWEST = select(func.max(EVENTS.c.id))
+
+
+def _events(behind: int) -> Select[Any]:
+    return select(EVENTS).where(EVENTS.c.id > behind).order_by(EVENTS.c.id).limit(PAGE)
+
+
+async def _kept(session: AsyncSession, query: Select[Any]) -> list[Kept]:
+    rows = (await session.execute(query)).all()
+    return [Kept(r.id, r.project_id, r.vm_id, r.type, r.event) for r in rows]

@@ -1,0 +1,1 @@
+"""The read model as the API shows it: never a cloud call, never another project's rows."""

@@ -1,0 +1,107 @@
+"""VMs out of the read model."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, Select, and_, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from chassis.errors import Terminal
+from contracts.errors import ErrorCode
+from contracts.vm.states import VmState
+from services.gateway.resources import ImageReference, UnderWay, Vm, VmLinks
+from services.gateway.tables import CATALOG, VM_TAGS, VMS, columns
+from services.gateway.turns import COMMANDS
+
+_ITS_IMAGE = and_(
+    CATALOG.c.account == VMS.c.account, CATALOG.c.kind == "image", CATALOG.c.id == VMS.c.image
+)
+_SHOWN = select(VMS, CATALOG.c.name.label("image_name")).outerjoin(CATALOG, _ITS_IMAGE)
+
+
+@dataclass(frozen=True)
+class VmFilter:
+    """Which VMs of a project. `flavor` and `image` are ids or names."""
+
+    project_id: str
+    account: str
+    states: frozenset[VmState] = frozenset()
+    name: str | None = None
+    flavor: str | None = None
+    image: str | None = None
+    tags: frozenset[str] = frozenset()
+    changed_since: datetime | None = None
+    deleted: bool = False
+
+    def narrow(self, query: Select[Any]) -> Select[Any]:
+        """The same as conditions of a query."""
+        query = query.where(VMS.c.project_id == self.project_id)
+        if self.states:
+            query = query.where(VMS.c.state.in_([each.value for each in self.states]))
+        elif not self.deleted:
+            query = query.where(VMS.c.state != VmState.DELETED.value)
+        if self.name:
+            found = VMS.c.folded_name.contains(self.name.casefold(), autoescape=True)
+            query = query.where(found)
+        if self.changed_since is not None:
+            query = query.where(VMS.c.updated_at >= self.changed_since)
+        return self._of_kind(query)
+
+    def _of_kind(self, query: Select[Any]) -> Select[Any]:
+        if self.flavor is not None:
+            named = self._named("flavor", self.flavor).with_only_columns(CATALOG.c.name)
+            query = query.where(or_(VMS.c.flavor == self.flavor, VMS.c.flavor.in_(named)))
+        if self.image is not None:
+            named = self._named("image", self.image).with_only_columns(CATALOG.c.id)
+            query = query.where(or_(VMS.c.image == self.image, VMS.c.image.in_(named)))
+        for tag in sorted(self.tags):
+            tagged = select(VM_TAGS.c.vm_id).where(
+                VM_TAGS.c.project_id == self.project_id, VM_TAGS.c.tag == tag
+            )
+            query = query.where(VMS.c.id.in_(tagged))
+        return query
+
+    def _named(self, kind: str, reference: str) -> Select[Any]:
+        either = or_(CATALOG.c.id == reference, CATALOG.c.name == reference)
+        here = and_(CATALOG.c.account == self.account, CATALOG.c.kind == kind)
+        return select(CATALOG).where(here, either).correlate(None)
+
+
+def listed(wanted: VmFilter) -> Select[Any]:
+    """The query for a list, not sorted yet."""
+    return wanted.narrow(_SHOWN)
+
+
+async def find(session: AsyncSession, project_id: str, vm_id: UUID) -> Row[Any]:
+    """One VM's row; Terminal(NOT_FOUND) if the project has no such one."""
+    mine = (VMS.c.id == vm_id) & (VMS.c.project_id == project_id)
+    row = (await session.execute(_SHOWN.where(mine))).first()
+    if row is None:
+        raise Terminal(ErrorCode.NOT_FOUND)
+    return row
+
+
+def shown(row: Row[Any]) -> Vm:
+    """A VM as the API answers it."""
+    here = f"/v1/vms/{row.id}"
+    command = COMMANDS.get(row.operation_command or "")
+    more = {
+        "transition": command.change.via if command else None,
+        "image": ImageReference(id=row.image, name=row.image_name) if row.image else None,
+        "operation": _under_way(row),
+        "links": VmLinks(
+            self=here,
+            operations=f"/v1/operations?vm_id={row.id}",
+            events=f"/v1/events?vm_id={row.id}",
+        ),
+    }
+    return Vm.model_validate({**columns(row), **more})
+
+
+def _under_way(row: Row[Any]) -> UnderWay | None:
+    if row.operation_id is None:
+        return None
+    link = f"/v1/operations/{row.operation_id}"
+    return UnderWay(id=row.operation_id, command=row.operation_command, link=link)

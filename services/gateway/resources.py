@@ -1,0 +1,279 @@
+"""What the API answers: the shapes of VMs, operations, events, keys and the catalog's items."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from contracts.identity import Role
+from contracts.operation.states import OperationError, OperationState
+from contracts.vm.states import Address, Fault, Transition, VmState
+
+_VM = UUID("019b7e1a-6f3c-7b11-9d2a-52b9f1c0a001")
+_OPERATION = UUID("019b7e1a-6f3c-7b11-9d2a-52b9f1c0b002")
+_AT = "2026-11-02T09:30:00Z"
+
+
+class Resource(BaseModel):
+    """Shared by all."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class OperationLinks(Resource):
+    """Where an operation and what belongs to it are."""
+
+    self: str
+    vm: str
+    cancel: str | None = Field(default=None, description="POST here; null once it has ended.")
+
+
+class Step(Resource):
+    """Something that happened on an operation's way."""
+
+    name: str = Field(
+        description="accepted, started, issued, retrying, cancel_asked, succeeded, failed, cancelled"
+    )
+    at: datetime
+    detail: str | None = None
+
+
+class Operation(Resource):
+    """One accepted command on its way to its outcome."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": str(_OPERATION),
+                    "vm_id": str(_VM),
+                    "project_id": "demo",
+                    "command": "vm.create.v1",
+                    "actor": "key:ci",
+                    "request_id": "req-5b1f3ba4-6c63-4f23-8f83-5d5f0d1a2c3e",
+                    "state": "succeeded",
+                    "created_at": _AT,
+                    "deadline_at": "2026-11-02T09:45:00Z",
+                    "started_at": _AT,
+                    "ended_at": "2026-11-02T09:30:08Z",
+                    "attempts": 1,
+                    "steps": [{"name": "accepted", "at": _AT, "detail": None}],
+                    "error": None,
+                    "blocked_on": None,
+                    "waits_for": None,
+                    "position": 0,
+                    "links": {
+                        "self": f"/v1/operations/{_OPERATION}",
+                        "vm": f"/v1/vms/{_VM}",
+                        "cancel": None,
+                    },
+                }
+            ]
+        },
+    )
+
+    id: UUID
+    vm_id: UUID
+    project_id: str
+    command: str = Field(description="The wire name of the command.")
+    actor: str = Field(description="Who asked.")
+    request_id: str = Field(description="The HTTP request that asked.")
+    state: OperationState
+    created_at: datetime
+    deadline_at: datetime = Field(description="It has ended by then, one way or another.")
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    attempts: int
+    steps: list[Step]
+    error: OperationError | None = Field(
+        default=None, description="Why it failed, or why its last attempt did not get through."
+    )
+    blocked_on: str | None = Field(default=None, description="`quota`: room has to be made first.")
+    waits_for: UUID | None = Field(
+        default=None, description="The operation on the same VM whose turn is before this one's."
+    )
+    position: int = Field(default=0, description="How many operations on the VM come before it.")
+    links: OperationLinks
+
+
+class UnderWay(Resource):
+    """The operation that a VM is in the middle of."""
+
+    id: UUID
+    command: str
+    link: str
+
+
+class ImageReference(Resource):
+    """The image that a VM was made of."""
+
+    id: str
+    name: str | None = Field(default=None, description="Null if the catalog does not hold it.")
+
+
+class VmLinks(Resource):
+    """Where a VM and what belongs to it are."""
+
+    self: str
+    operations: str
+    events: str
+
+
+class Vm(Resource):
+    """A virtual machine, as sync last saw it, with what is being done to it."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": str(_VM),
+                    "project_id": "demo",
+                    "account": "simulator",
+                    "name": "web-1",
+                    "description": None,
+                    "state": "active",
+                    "transition": "rebooting",
+                    "task": None,
+                    "flavor": "m1.small",
+                    "image": {"id": "5f2c…", "name": "debian-12"},
+                    "addresses": [{"network": "private", "address": "10.0.0.7", "version": 4}],
+                    "metadata": {},
+                    "tags": ["web"],
+                    "key_name": None,
+                    "availability_zone": "nova",
+                    "security_groups": ["default"],
+                    "fault": None,
+                    "server_id": "0b0c…",
+                    "operation": {
+                        "id": str(_OPERATION),
+                        "command": "vm.reboot.v1",
+                        "link": f"/v1/operations/{_OPERATION}",
+                    },
+                    "created_at": _AT,
+                    "updated_at": _AT,
+                    "observed_at": _AT,
+                    "version": 4,
+                    "links": {
+                        "self": f"/v1/vms/{_VM}",
+                        "operations": f"/v1/operations?vm_id={_VM}",
+                        "events": f"/v1/events?vm_id={_VM}",
+                    },
+                }
+            ]
+        },
+    )
+
+    id: UUID
+    project_id: str
+    account: str = Field(description="The cloud account that it lives in.")
+    name: str
+    description: str | None = None
+    state: VmState
+    transition: Transition | None = Field(
+        default=None, description="What the operation under way is doing to it."
+    )
+    task: str | None = Field(default=None, description="What the cloud says that it is doing.")
+    flavor: str | None = Field(default=None, description="The flavor's name.")
+    image: ImageReference | None = None
+    addresses: list[Address]
+    metadata: dict[str, str]
+    tags: list[str]
+    key_name: str | None = None
+    availability_zone: str | None = None
+    security_groups: list[str]
+    fault: Fault | None = None
+    server_id: str | None = Field(default=None, description="The cloud's own id of it.")
+    operation: UnderWay | None = None
+    created_at: datetime
+    updated_at: datetime = Field(description="When something of it that is shown here changed.")
+    observed_at: datetime | None = Field(
+        default=None, description="The cloud's clock when it was last seen."
+    )
+    version: int = Field(description="Counts what sync saw change.")
+    links: VmLinks
+
+
+class FollowedEvent(Resource):
+    """An event as followers get it."""
+
+    id: UUID
+    source: str
+    type: str
+    time: datetime
+    subject: str
+    project_id: str
+    account: str
+    actor: str
+    vm_id: UUID
+    operation_id: UUID | None = None
+    request_id: str = ""
+    data: dict[str, Any]
+
+
+class ApiKey(Resource):
+    """An API key, without its secret."""
+
+    id: UUID
+    name: str
+    role: Role
+    prefix: str = Field(description="The key's first characters.")
+    created_at: datetime
+    created_by: str
+    revoked_at: datetime | None = None
+
+
+class NewApiKey(ApiKey):
+    """A key that was made just now."""
+
+    key: str = Field(description="The key itself. It is shown only here and now.")
+
+
+class CatalogItem(Resource):
+    """What all items of a catalog have."""
+
+    id: str
+    name: str
+
+
+class Flavor(CatalogItem):
+    """A size that a VM can have."""
+
+    vcpus: int
+    ram_mb: int
+    disk_gb: int
+    ephemeral_gb: int
+    swap_mb: int
+    public: bool
+    description: str | None = None
+
+
+class Image(CatalogItem):
+    """A disk image that a VM can be made of."""
+
+    status: str = Field(description="VMs are made of `active` ones.")
+    visibility: str | None = None
+    size_bytes: int | None = None
+    min_disk_gb: int
+    min_ram_mb: int
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+class Network(CatalogItem):
+    """A network that a VM can join."""
+
+    status: str | None = None
+    external: bool
+    shared: bool
+    mtu: int | None = None
+    subnets: list[str] = Field(description="Ids.")
+
+
+class KeyPair(CatalogItem):
+    """A public key that a VM can be given; its id is its name."""
+
+    fingerprint: str | None = None
+    kind: str = Field(description="`ssh` or `x509`.")

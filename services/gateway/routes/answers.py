@@ -1,0 +1,90 @@
+"""How commands are answered: 202 and where to look, or, if the caller waits, the operation's end."""
+
+from datetime import timedelta
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends, Header, Response
+
+from contracts.errors import ErrorCode
+from contracts.operation.states import FINAL
+from services.gateway import documents
+from services.gateway.context import Gateway
+from services.gateway.intake import Accepted, Asked
+from services.gateway.reading import operations
+from services.gateway.resources import Operation
+
+_HEADERS = {
+    "Location": {"schema": {"type": "string"}, "description": "The operation."},
+    "Preference-Applied": {"schema": {"type": "string"}, "description": "`wait=N`"},
+    "Idempotent-Replayed": {
+        "schema": {"type": "string"},
+        "description": "`true`: an earlier request with this Idempotency-Key made the operation.",
+    },
+}
+
+
+def command_responses(*codes: ErrorCode) -> dict[int | str, dict[str, object]]:
+    """The `responses` of a route that commands."""
+    return {
+        200: {"model": Operation, "description": "The operation, ended.", "headers": _HEADERS},
+        202: {"model": Operation, "description": "The operation, accepted.", "headers": _HEADERS},
+        **documents.problems(*documents.COMMANDED, *codes),
+    }
+
+
+def read_key(
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            min_length=1,
+            max_length=255,
+            pattern=r"^[\x21-\x7e]+$",
+            description="Makes it safe to send the request again: the same key with the same body "
+            "gives the same operation, for 24 hours.",
+            examples=["5b1f3ba4-6c63-4f23-8f83-5d5f0d1a2c3e"],
+        ),
+    ] = None,
+) -> str | None:
+    """The Idempotency-Key of a request."""
+    return idempotency_key
+
+
+Key = Annotated[str | None, Depends(read_key)]
+
+
+async def accept(
+    gateway: Gateway, asked: Asked, response: Response, wait: timedelta | None
+) -> Operation:
+    """Take a command in, and answer with its operation."""
+    async with gateway.database.session() as session:
+        accepted = await gateway.intake.accept(session, asked)
+        row = await operations.find(session, asked.caller.project_id, accepted.operation_id)
+    _tell(response, accepted)
+    return await ended(gateway, operations.shown(row), response, wait)
+
+
+async def ended(
+    gateway: Gateway, operation: Operation, response: Response, wait: timedelta | None
+) -> Operation:
+    """The operation, once it has ended or the caller will wait no longer."""
+    if wait is None:
+        return operation
+    response.headers["Preference-Applied"] = f"wait={int(wait.total_seconds())}"
+    if operation.state not in FINAL:
+        await gateway.endings.wait(operation.id, wait)
+        operation = await _again(gateway, operation.project_id, operation.id)
+    if operation.state in FINAL:
+        response.status_code = 200
+    return operation
+
+
+async def _again(gateway: Gateway, project_id: str, operation_id: UUID) -> Operation:
+    async with gateway.database.reading() as session:
+        return operations.shown(await operations.find(session, project_id, operation_id))
+
+
+def _tell(response: Response, accepted: Accepted) -> None:
+    response.headers["Location"] = f"/v1/operations/{accepted.operation_id}"
+    if accepted.replayed:
+        response.headers["Idempotent-Replayed"] = "true"

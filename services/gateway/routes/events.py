@@ -1,0 +1,83 @@
+"""Following what happens: server-sent events, resumable."""
+
+import re
+from collections.abc import AsyncIterable
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends, Header, Query
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from chassis.problems import invalid
+from contracts.errors import ErrorCode
+from services.gateway import documents
+from services.gateway.context import Here
+from services.gateway.followers import Reset, Wanted
+from services.gateway.identity.permission import Viewer
+from services.gateway.resources import FollowedEvent
+from services.gateway.routes.guard import guarded
+
+ROUTER = guarded("/events", "events")
+RESET = "hostler.reset"
+_PLACE = r"^\d{1,18}$"
+_TYPE = r"^[a-z][a-z0-9_]*(\.[a-z0-9_]+)*(\.\*)?$"
+_RETRY_MS = 1000
+_TOLD = """Follow the project's events as they happen.
+
+Each message's `id` is its place in the sequence; send the last one as `Last-Event-ID` (or
+`last_event_id`) to go on behind it, without it the stream begins now. Events are kept for seven
+days: a place further back, or one that was never given out, is answered with the event
+`hostler.reset` first, whose `id` is where the stream goes on: read the lists again then. Looks at
+a VM that found nothing new (`vm.observed.v1`) are not told. A comment every 15 seconds keeps the
+connection open; a stopping gateway ends the stream, and clients connect again by themselves."""
+
+
+def read_place(
+    last_event_id: Annotated[
+        str | None, Header(pattern=_PLACE, description="The id of the last event seen.")
+    ] = None,
+    last_event_id_query: Annotated[
+        str | None,
+        Query(alias="last_event_id", pattern=_PLACE, description="The same as a parameter."),
+    ] = None,
+) -> int | None:
+    """The place behind which a stream begins; the header, which browsers send, goes first."""
+    said = last_event_id or last_event_id_query
+    return int(said) if said else None
+
+
+def read_wanted(
+    caller: Viewer,
+    vm_id: Annotated[UUID | None, Query(description="Of this VM.")] = None,
+    type: Annotated[  # noqa: A002 - the parameter's name on the wire
+        list[str] | None,
+        Query(max_length=32, description="One or more; `operation.*` stands for all of a kind."),
+    ] = None,
+) -> Wanted:
+    """What a follower wants to be told."""
+    for each in type or ():
+        if not re.fullmatch(_TYPE, each):
+            raise invalid("query.type", "A type is like `vm.changed.v1` or `operation.*`.")
+    return Wanted(caller.project_id, vm_id, frozenset(type or ()))
+
+
+@ROUTER.get(
+    "",
+    response_class=EventSourceResponse,
+    responses=documents.problems(ErrorCode.NOT_FOUND),
+    description=_TOLD,
+)
+async def follow_events(
+    gateway: Here,
+    wanted: Annotated[Wanted, Depends(read_wanted)],
+    place: Annotated[int | None, Depends(read_place)],
+) -> AsyncIterable[ServerSentEvent]:
+    """Follow the project's events as they happen."""
+    yield ServerSentEvent(retry=_RETRY_MS, comment="connected")
+    async for kept in gateway.tail.follow(wanted, place):
+        if isinstance(kept, Reset):
+            yield ServerSentEvent(id=str(kept.id), event=RESET, data={"id": kept.id})
+        else:
+            yield ServerSentEvent(
+                id=str(kept.id), event=kept.type, data=FollowedEvent.model_validate(kept.event)
+            )

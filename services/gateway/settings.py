@@ -1,0 +1,52 @@
+"""What the gateway is told from its environment, beyond what every service is."""
+
+from datetime import timedelta
+
+from pydantic import Field, SecretStr
+
+from chassis.settings import Settings
+
+DAY = timedelta(days=1)
+
+
+class GatewaySettings(Settings):
+    """`HOSTLER_*` variables of the gateway."""
+
+    http_port: int = 8000
+    projects: dict[str, str] = Field(
+        default={"demo": "simulator"},
+        min_length=1,
+        description="Project id → its cloud account (a clouds.yaml entry), as a JSON object.",
+    )
+    first_api_key: SecretStr | None = Field(
+        default=None,
+        min_length=32,
+        description="An admin's key of the first project, 32 characters or more. Without it each "
+        "project that has no key gets one at start, printed once to stderr.",
+    )
+    key_pepper: SecretStr | None = Field(
+        default=None,
+        min_length=32,
+        description="Keys the hashes of API keys and signs page markers; by default derived from "
+        "HOSTLER_INTERNAL_SECRET. Changing it makes all API keys invalid.",
+    )
+    key_cache: timedelta = Field(
+        default=timedelta(seconds=5),
+        description="How long a checked key is trusted: a revoked one works that much longer.",
+    )
+    audit_url: str = Field(default="http://127.0.0.1:8004", description="Where audit answers.")
+    audit_timeout: timedelta = timedelta(seconds=15)
+    max_body_bytes: int = 512 * 1024
+    wait_cap: timedelta = Field(
+        default=timedelta(seconds=60), description="The longest `Prefer: wait`."
+    )
+    idempotency_retention: timedelta = Field(
+        default=DAY, description="How long an Idempotency-Key is remembered."
+    )
+    events_retention: timedelta = Field(
+        default=7 * DAY, description="How far back a follower of /v1/events can resume."
+    )
+    docs_cdn: bool = Field(
+        default=True,
+        description="Serve /docs, whose page loads Swagger UI from cdn.jsdelivr.net.",
+    )

@@ -1,0 +1,160 @@
+"""The gateway's tables: keys, what was asked, and the read model. Nothing refers across projects."""
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    Row,
+    RowMapping,
+    Table,
+    Text,
+    Uuid,
+    text,
+)
+
+from chassis.database import Instant, Json
+from chassis.migrations import big_id
+from chassis.tables import METADATA
+
+VMS = Table(
+    "vms",
+    METADATA,
+    Column("id", Uuid, primary_key=True),
+    Column("project_id", Text, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("folded_name", Text, nullable=False),
+    Column("description", Text),
+    Column("state", Text, nullable=False),
+    Column("task", Text),
+    Column("flavor", Text),
+    Column("image", Text),
+    Column("server_id", Text),
+    Column("addresses", Json, nullable=False),
+    Column("metadata", Json, nullable=False),
+    Column("tags", Json, nullable=False),
+    Column("key_name", Text),
+    Column("availability_zone", Text),
+    Column("security_groups", Json, nullable=False),
+    Column("fault", Json),
+    Column("operation_id", Uuid),
+    Column("operation_command", Text),
+    Column("operations", Integer, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+    Column("observed_at", Instant),
+    Index("ix_vms_created", "project_id", "created_at", "id"),
+    Index("ix_vms_updated", "project_id", "updated_at", "id"),
+    Index("ix_vms_name", "project_id", "name", "id"),
+    Index("ix_vms_state", "project_id", "state"),
+)
+"""`version` is sync's count of the VM's changes, `revision` the gateway's own (the ETag);
+`operation_id` is the oldest operation that has not ended, `operations` how many there were."""
+
+VM_TAGS = Table(
+    "vm_tags",
+    METADATA,
+    Column("vm_id", Uuid, primary_key=True),
+    Column("tag", Text, primary_key=True),
+    Column("project_id", Text, nullable=False),
+    Index("ix_vm_tags_tag", "project_id", "tag", "vm_id"),
+)
+
+OPERATIONS = Table(
+    "operations",
+    METADATA,
+    Column("id", Uuid, primary_key=True),
+    Column("project_id", Text, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("vm_id", Uuid, nullable=False),
+    Column("seq", Integer, nullable=False),
+    Column("command", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("steps", Json, nullable=False),
+    Column("error", Json),
+    Column("blocked_on", Text),
+    Column("cancel_asked_at", Instant),
+    Column("created_at", Instant, nullable=False),
+    Column("deadline_at", Instant, nullable=False),
+    Column("started_at", Instant),
+    Column("ended_at", Instant),
+    Index("ix_operations_created", "project_id", "created_at", "id"),
+    Index("ix_operations_vm", "vm_id", "seq"),
+    Index("ix_operations_open", "project_id", "state"),
+)
+"""`seq` counts a VM's operations in the order in which they were accepted."""
+
+IDEMPOTENCY_KEYS = Table(
+    "idempotency_keys",
+    METADATA,
+    Column("project_id", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("digest", LargeBinary, nullable=False),
+    Column("operation_id", Uuid, nullable=False),
+    Column("created_at", Instant, nullable=False, index=True),
+)
+
+CATALOG = Table(
+    "catalog",
+    METADATA,
+    Column("account", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("gone", Boolean, nullable=False),
+    Column("said_at", Instant, nullable=False),
+    Column("item", Json, nullable=False),
+    Index("ix_catalog_name", "account", "kind", "name", "id"),
+)
+
+EVENTS = Table(
+    "events",
+    METADATA,
+    Column("id", big_id(), primary_key=True, autoincrement=True),
+    Column("project_id", Text, nullable=False),
+    Column("vm_id", Uuid, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("event", Json, nullable=False),
+    Column("kept_at", Instant, nullable=False, index=True),
+    Index("ix_events_project", "project_id", "id"),
+    sqlite_autoincrement=True,
+)
+"""What followers are told, in the order of `id`, which is also the order of commits."""
+
+API_KEYS = Table(
+    "api_keys",
+    METADATA,
+    Column("id", Uuid, primary_key=True),
+    Column("project_id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("prefix", Text, nullable=False),
+    Column("hash", LargeBinary, nullable=False, unique=True),
+    Column("created_at", Instant, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("revoked_at", Instant),
+    Index("ix_api_keys_project", "project_id", "id"),
+    Index(
+        "ix_api_keys_name",
+        "project_id",
+        "name",
+        unique=True,
+        postgresql_where=text("revoked_at IS NULL"),
+        sqlite_where=text("revoked_at IS NULL"),
+    ),
+)
+
+
+def columns(row: Row[Any]) -> RowMapping:
+    """A row's values by the names of its columns."""
+    return row._mapping  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - public, says SQLAlchemy

@@ -1,0 +1,38 @@
+"""Forgetting what is only kept for a while: events for followers, idempotency keys."""
+
+import asyncio
+from datetime import timedelta
+
+from sqlalchemy import delete
+
+from chassis.database import Database
+from chassis.leases import Clock
+from services.gateway.tables import EVENTS, IDEMPOTENCY_KEYS
+
+EVERY_SECONDS = 60.0
+
+
+class Tidy:
+    """Runs in every replica: to delete what is gone already does no harm."""
+
+    def __init__(
+        self, database: Database, clock: Clock, events: timedelta, keys: timedelta
+    ) -> None:
+        self.database = database
+        self.clock = clock
+        self.events = events
+        self.keys = keys
+
+    async def run(self) -> None:
+        """Forget, now and then."""
+        while True:
+            await self.forget()
+            await asyncio.sleep(EVERY_SECONDS)
+
+    async def forget(self) -> None:
+        """Drop what is older than it is kept."""
+        now = self.clock()
+        async with self.database.session() as session:
+            await session.execute(delete(EVENTS).where(EVENTS.c.kept_at < now - self.events))
+            old = IDEMPOTENCY_KEYS.c.created_at < now - self.keys
+            await session.execute(delete(IDEMPOTENCY_KEYS).where(old))
