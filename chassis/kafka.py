@@ -114,6 +114,35 @@ class BrokerPublisher:
                 raise answer
 
 
+def group(service: str) -> str:
+    """The consumer group of a service's replicas."""
+    return f"hostler.{service}"
+
+
+def subscribe(made: KafkaBroker, consumers: Sequence["Consumer"], batch: int) -> None:
+    """Have the broker deliver all topics of a service's consumers, over one connection and group."""
+    by_topic = {consumer.topic.name: consumer for consumer in consumers}
+
+    async def consume(records: list[Record]) -> None:
+        for topic, consumer in by_topic.items():
+            if its := [record for record in records if record.topic == topic]:
+                await consumer.consume(its)
+
+    subscriber = made.subscriber(
+        *by_topic,
+        group_id=group(consumers[0].service),
+        batch=True,
+        max_records=batch,
+        batch_timeout_ms=100,
+        fetch_max_wait_ms=100,
+        auto_offset_reset="earliest",
+        parser=_parsed,
+        decoder=_records,
+        no_reply=True,
+    )
+    subscriber(consume)
+
+
 class Consumer:
     """Takes one topic's messages into a service's database, each once, in order per key.
 
@@ -131,29 +160,13 @@ class Consumer:
         *,
         handle_many: BatchHandler | None = None,
     ) -> None:
-        self.group = f"hostler.{service}.{topic.name}"
+        self.group = group(service)
         self.service = service
         self.topic = topic
         self.handle = handle
         self.handle_many = handle_many
         self.database = database
         self.clock = clock
-
-    def subscribe(self, made: KafkaBroker, batch: int) -> None:
-        """Have the broker deliver the topic here once it starts."""
-        subscriber = made.subscriber(
-            self.topic.name,
-            group_id=self.group,
-            batch=True,
-            max_records=batch,
-            batch_timeout_ms=100,
-            fetch_max_wait_ms=100,
-            auto_offset_reset="earliest",
-            parser=_parsed,
-            decoder=_records,
-            no_reply=True,
-        )
-        subscriber(self.consume)
 
     async def consume(self, records: Sequence[Record]) -> None:
         """Handle records in one transaction, or, if that fails, each in one of its own.

@@ -78,7 +78,7 @@ async def test_poison_on_the_topic_becomes_a_dead_letter_and_the_partition_moves
         await until(lambda: len(of(heard, str(vm))) >= 2)
     await publisher.stop()
     letters = [m.data for m in of(heard, str(vm)) if isinstance(m.data, DeadLetter)]
-    assert [letter.consumer for letter in letters] == ["hostler.toy_poison.vm.commands"]
+    assert [letter.consumer for letter in letters] == ["hostler.toy_poison"]
     assert after in heard
 
 

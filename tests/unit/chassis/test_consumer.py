@@ -39,7 +39,7 @@ async def test_poison_goes_to_the_dead_letters_and_what_is_behind_it_is_handled(
         (letter,) = await said(database)
         assert isinstance(letter.data, DeadLetter)
         assert (letter.data.partition, letter.data.offset) == (2, 9)
-        assert letter.data.consumer == "hostler.toy.vm.commands"
+        assert letter.data.consumer == "hostler.toy"
 
 
 async def test_a_message_on_which_the_handler_fails_each_time_becomes_a_dead_letter(
