@@ -451,4 +451,5 @@ def _record(app: FastAPI, world: World) -> None:
 
 
 def _call_out(call: dict[str, object]) -> CallOut:
-    return CallOut.model_validate({**call, "global_request_id": call.pop("global_id")})
+    caller = call.pop("global_id")
+    return CallOut.model_validate({**call, "global_request_id": caller})

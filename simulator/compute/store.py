@@ -81,6 +81,11 @@ class Servers:
         self.dirty.add(server.id)
         self._schedule(server)
 
+    @property
+    def pending(self) -> int:
+        """How many steps wait for their time."""
+        return len(self._due)
+
     def _schedule(self, server: Server) -> None:
         if server.plan:
             entry = (server.plan[0].due, server.seq, server.epoch, server.id)

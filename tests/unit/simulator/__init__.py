@@ -1,0 +1,1 @@
+"""The simulated cloud, by its parts and through its door."""
