@@ -63,6 +63,10 @@ imports: $(READY) ## imports run one way (.importlinter)
 generated: $(READY) ## files made from the contracts are current
 	$(PYTHON) -m deploy.generate --check
 
+.PHONY: generate
+generate: $(READY) ## write the files made from contracts, routes and settings (MINOR=1: a type gained a field)
+	$(PYTHON) -m deploy.generate $(if $(MINOR),--minor)
+
 .PHONY: fmt
 fmt: $(READY) ## format, and fix what ruff can fix
 	$(PYTHON) -m ruff format . && $(PYTHON) -m ruff check --fix .

@@ -114,6 +114,7 @@ def _engine(url: str, service: str, pool: int) -> AsyncEngine:
         max_overflow=0,
         pool_timeout=10,
         pool_pre_ping=True,
+        hide_parameters=True,
         connect_args={
             "options": f"-csearch_path={service}",
             "connect_timeout": 5,
@@ -123,7 +124,7 @@ def _engine(url: str, service: str, pool: int) -> AsyncEngine:
 
 
 def _sqlite_engine(url: str) -> AsyncEngine:
-    engine = create_async_engine(url, connect_args={"timeout": 30})
+    engine = create_async_engine(url, connect_args={"timeout": 30}, hide_parameters=True)
 
     def prepare(connection: Any, _record: Any) -> None:
         connection.isolation_level = None

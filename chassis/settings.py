@@ -14,7 +14,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="HOSTLER_", extra="ignore")
 
     http_host: str = "127.0.0.1"
-    http_port: int = 0
+    http_port: int = Field(default=0, description="0: one that is free.")
     log_level: str = "INFO"
     database_url: str = Field(
         default="sqlite+aiosqlite:///.local/{service}.db",
@@ -27,7 +27,9 @@ class Settings(BaseSettings):
         default=SecretStr(""),
         description="What services sign to each other with; 32 characters or more.",
     )
-    kafka_bootstrap_servers: str = "127.0.0.1:9092"
+    kafka_bootstrap_servers: str = Field(
+        default="127.0.0.1:9092", description="`host:port`, several with commas between them."
+    )
     kafka_enable_idempotence: bool = Field(
         default=True,
         description="Off only for brokers without idempotent producers (the embedded one).",
@@ -42,7 +44,10 @@ class Settings(BaseSettings):
     kafka_batch: int = Field(
         default=500, description="Records that a consumer takes at once, at most."
     )
-    inbox_retention: timedelta = timedelta(days=8)
+    inbox_retention: timedelta = Field(
+        default=timedelta(days=8),
+        description="How long a taken message is remembered; longer than Kafka can repeat it.",
+    )
     drain_seconds: int = Field(
         default=8, description="How long a SIGTERM waits for what is under way."
     )

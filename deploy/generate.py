@@ -9,22 +9,34 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings
+
+from chassis.settings import Settings
 from contracts import asyncapi
 from contracts.errors import MEANINGS
 from contracts.fingerprints import FILE, fingerprints
 from contracts.message import Command
 from contracts.topics import TOPICS, VM_COMMANDS
 from contracts.vm.states import VmState
+from drivers.openstack.settings import OpenStackSettings
+from services.audit.settings import AuditSettings
 from services.gateway.app import build
+from services.gateway.settings import GatewaySettings
+from services.provisioner.settings import ProvisionerSettings
+from services.sync.settings import SyncSettings
 
 ROOT = Path(__file__).parent.parent
 
 
 def openapi() -> str:
     """The gateway's HTTP API."""
-    return _json(build().app.openapi())
+    settings = GatewaySettings.model_construct(internal_secret=SecretStr("-" * 32))
+    return _json(build(settings).app.openapi())
 
 
 def commands() -> str:
@@ -87,12 +99,65 @@ def errors() -> str:
     return "\n".join([*head, *columns, *rows, ""])
 
 
+SETTINGS = (
+    ("Every service", Settings, Settings),
+    ("Gateway", GatewaySettings, Settings),
+    ("Provisioner", ProvisionerSettings, Settings),
+    ("Sync", SyncSettings, Settings),
+    ("Audit", AuditSettings, Settings),
+    ("The OpenStack driver (provisioner and sync)", OpenStackSettings, BaseSettings),
+)
+
+
+def configuration() -> str:
+    """Every setting of every service, as Markdown."""
+    parts = [
+        "# Configuration",
+        "",
+        "Generated from the services' `settings.py` by `make generate`. Everything comes from environment variables;",
+        "durations are ISO 8601 (`PT5S`) or seconds, lists and objects are JSON.",
+        "",
+    ]
+    for title, settings, base in SETTINGS:
+        own = {n: f for n, f in settings.model_fields.items() if _differs(n, f, settings, base)}
+        prefix = settings.model_config.get("env_prefix", "")
+        rows = [_setting(f"{prefix}{name}".upper(), field) for name, field in own.items()]
+        parts += [
+            f"## {title}",
+            "",
+            "| variable | default | what it is |",
+            "|---|---|---|",
+            *rows,
+            "",
+        ]
+    return "\n".join(parts)
+
+
+def _differs(
+    name: str, field: FieldInfo, settings: type[BaseSettings], base: type[BaseSettings]
+) -> bool:
+    inherited = base.model_fields.get(name) if base is not settings else None
+    return inherited is None or inherited.default != field.default
+
+
+def _setting(variable: str, field: FieldInfo) -> str:
+    value = field.get_default()
+    if isinstance(value, SecretStr) or value is None or value == "":
+        shown = ""
+    elif isinstance(value, timedelta):
+        shown = f"`{value.total_seconds():g}` s"
+    else:
+        shown = f"`{json.dumps(value)}`" if isinstance(value, dict) else f"`{value}`"
+    return f"| `{variable}` | {shown} | {field.description or ''} |"
+
+
 FILES: dict[Path, Callable[[], str]] = {
     ROOT / "docs/api/openapi.json": openapi,
     ROOT / "docs/api/asyncapi.json": lambda: _json(asyncapi.document()),
     ROOT / "docs/api/commands.md": commands,
     ROOT / "docs/api/topics.md": topics,
     ROOT / "docs/api/errors.md": errors,
+    ROOT / "docs/configuration.md": configuration,
     FILE: lambda: _json(fingerprints()),
 }
 
@@ -123,7 +188,7 @@ def main() -> int:
         print(
             f"schema changed: {', '.join(changed)}. Give it a new version (….v2) and an upcaster,"
         )
-        print("or run with --minor if it only gained an optional field.")
+        print("or run `make generate MINOR=1` if it only gained an optional field.")
         return 1
     wrong = stale()
     if asked.check:
