@@ -1,0 +1,205 @@
+"""What each command asks of a driver, safe to repeat: look for what is there before asking again.
+
+A new action is one `case` in `perform`.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeVar, assert_never
+
+from chassis.errors import Terminal
+from chassis.leases import Clock
+from contracts.errors import ErrorCode
+from contracts.operation.states import OperationError
+from contracts.vm.commands import Create, Delete, Reboot, Start, Stop, Sync, Update, VmCommand
+from drivers.base import ActionRecord, Driver, Issued, Looked, Mark, Powers, Reboots
+from services.provisioner.settling import (
+    Doubt,
+    Failed,
+    NotYet,
+    Observation,
+    Verdict,
+    reached,
+    settled,
+)
+
+AbilityT = TypeVar("AbilityT")
+CLOCK_SKEW = timedelta(seconds=2)
+"""By how much the cloud's clock may be behind ours when its records are searched."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What one attempt goes by.
+
+    `asked_at` is since when an earlier attempt may have got through; None: none has.
+    """
+
+    command: VmCommand
+    mark: Mark
+    request_id: str
+    server_id: str | None
+    asked_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Taken:
+    """The cloud has the request, or nothing had to be asked; `called_at` by the cloud's clock."""
+
+    server_id: str | None
+    called_at: datetime
+    cloud_request_id: str | None = None
+
+    @classmethod
+    def by(cls, issued: Issued) -> "Taken":
+        """What a driver's call came to."""
+        return cls(issued.server_id, issued.called_at, issued.cloud_request_id)
+
+
+@dataclass(frozen=True)
+class Left:
+    """What there still is of a create that is being undone; empty: nothing."""
+
+    servers: Sequence[str]
+
+
+async def perform(  # noqa: PLR0911 - a return per command
+    driver: Driver, order: Order, clock: Clock
+) -> Taken:
+    """Have the cloud take the command, once. Ends as a driver's method does."""
+    rid = order.request_id
+    match order.command:
+        case Create() as wanted:
+            return await _adopt_or_create(driver, order, wanted)
+        case Sync():
+            return Taken(order.server_id, clock())
+        case Delete():
+            return await _once(driver, order, lambda server: driver.delete(server, rid))
+        case Update() as wanted:
+            return await _once(driver, order, lambda server: driver.update(server, wanted, rid))
+        case Start():
+            powers = _able(driver, Powers)
+            return await _once(driver, order, lambda server: powers.start(server, rid))
+        case Stop():
+            powers = _able(driver, Powers)
+            return await _once(driver, order, lambda server: powers.stop(server, rid))
+        case Reboot(hard=hard):
+            reboots = _able(driver, Reboots)
+            return await _once(
+                driver, order, lambda server: reboots.reboot(server, hard=hard, request_id=rid)
+            )
+        case _:
+            assert_never(order.command)
+
+
+def _able(driver: Driver, ability: type[AbilityT]) -> AbilityT:
+    if isinstance(driver, ability):
+        return driver
+    sentence = f"The cloud of account {driver.account!r} offers no {ability.__name__.lower()}."
+    raise Terminal(ErrorCode.UNSUPPORTED, sentence)
+
+
+async def _adopt_or_create(driver: Driver, order: Order, wanted: Create) -> Taken:
+    """One call the first time. Later: adopt what an earlier attempt made, else create once more."""
+    if order.asked_at is None:
+        return Taken.by(await driver.create(order.mark, wanted, order.request_id))
+    if (found := await driver.find(order.mark)).servers:
+        return Taken(await _keep_oldest(driver, order, found), found.clock)
+    made = await driver.create(order.mark, wanted, order.request_id)
+    if len((found := await driver.find(order.mark)).servers) > 1:
+        return Taken(await _keep_oldest(driver, order, found), found.clock)
+    return Taken.by(made)
+
+
+async def _keep_oldest(driver: Driver, order: Order, found: Looked) -> str | None:
+    kept, *surplus = _ids(found)
+    for server_id in surplus:
+        await driver.delete(server_id, order.request_id)
+    return kept
+
+
+async def _once(driver: Driver, order: Order, call: Callable[[str], Awaitable[Issued]]) -> Taken:
+    """Call for the VM's server, unless an earlier attempt has got through already."""
+    server_id = order.server_id
+    if server_id is None:
+        found = await driver.find(order.mark)
+        if not found.servers:
+            return _without_server(order, found.clock)
+        server_id = _ids(found)[0]
+    if order.asked_at is not None:
+        taken = await _taken_before(driver, order, server_id, order.asked_at)
+        if taken is not None:
+            return taken
+    return Taken.by(await call(server_id))
+
+
+def _without_server(order: Order, clock: datetime) -> Taken:
+    if isinstance(order.command, Delete):
+        return Taken(order.server_id, clock)
+    raise Terminal(ErrorCode.NO_SERVER)
+
+
+async def _taken_before(
+    driver: Driver, order: Order, server_id: str, asked_at: datetime
+) -> Taken | None:
+    """What an earlier attempt came to, if it got through: by its effect or the cloud's record."""
+    looked = await driver.look(server_id)
+    if not looked.servers:
+        return _without_server(order, looked.clock)
+    vm = looked.servers[0].snapshot
+    lasting = isinstance(order.command, Update) or not order.command.change.returns
+    if lasting and vm.task is None and reached(order.command, vm):
+        return Taken(server_id, looked.clock)
+    record = _record(
+        await driver.actions(server_id), order.command, asked_at.replace(microsecond=0) - CLOCK_SKEW
+    )
+    return Taken(server_id, record.started_at, record.request_id) if record else None
+
+
+async def inquire(driver: Driver, order: Order, called: Taken) -> Verdict:
+    """Clear up a doubt by the cloud's record of the action, then by a look; NotYet if it stays."""
+    if called.server_id is None:
+        return NotYet()
+    records = await driver.actions(called.server_id)
+    record = next((r for r in records if r.request_id == called.cloud_request_id), None)
+    record = record or _record(records, order.command, called.called_at)
+    if record is None or not (record.finished or record.failed):
+        return NotYet()
+    if record.failed:
+        detail = record.message or f"The cloud's record says that {record.action} failed."
+        return Failed(OperationError(code=ErrorCode.CLOUD_FAULT, detail=detail))
+    return await _look_again(driver, order, called, called.server_id)
+
+
+async def _look_again(driver: Driver, order: Order, called: Taken, server_id: str) -> Verdict:
+    """The action is over: NO_EFFECT unless a look shows it after all (then sync will say so)."""
+    looked = await driver.look(server_id)
+    if not looked.servers:
+        return NotYet()
+    vm = looked.servers[0].snapshot
+    verdict = settled(order.command, called.called_at, Observation(vm, looked.clock))
+    if not isinstance(verdict, Doubt):
+        return verdict if isinstance(verdict, Failed) else NotYet()
+    detail = f"The cloud finished {order.command.title()}, yet the server is {vm.state}."
+    return Failed(OperationError(code=ErrorCode.NO_EFFECT, detail=detail))
+
+
+def _record(
+    records: Sequence[ActionRecord], command: VmCommand, since: datetime
+) -> ActionRecord | None:
+    """The latest record of the command's verb that began at or after `since`."""
+    verb = command.verb()
+    return next((r for r in records if r.action == verb and r.started_at >= since), None)
+
+
+async def undo(driver: Driver, order: Order, *, remove: bool) -> Left:
+    """Find what a create has made and, if `remove`, ask for its end; call it until none is left."""
+    servers = _ids(await driver.find(order.mark))
+    for server_id in servers if remove else ():
+        await driver.delete(server_id, order.request_id)
+    return Left(servers)
+
+
+def _ids(looked: Looked) -> list[str]:
+    return [seen.snapshot.server_id for seen in looked.servers if seen.snapshot.server_id]

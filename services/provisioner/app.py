@@ -1,0 +1,77 @@
+"""Builds the provisioner: the only place that constructs."""
+
+import asyncio
+import random as randomness
+from collections.abc import Callable
+from functools import partial
+
+from sqlalchemy import delete, func, select
+
+from chassis.leases import Clock
+from chassis.service import Service
+from contracts.message import utc_now
+from contracts.operation.states import FINAL, OperationState
+from contracts.topics import VM_COMMANDS, VM_EVENTS
+from drivers import registry
+from drivers.base import Driver
+from services.provisioner.clouds import Clouds
+from services.provisioner.handlers import Handlers
+from services.provisioner.measures import OPEN
+from services.provisioner.outcome import Outcome
+from services.provisioner.settings import ProvisionerSettings
+from services.provisioner.tables import Operation
+from services.provisioner.worker import Worker
+
+MEASURE_SECONDS = 10.0
+
+
+class Provisioner(Service):
+    """The service, with the worker at hand."""
+
+    def __init__(
+        self, settings: ProvisionerSettings, clock: Clock, clouds: Clouds, outcome: Outcome
+    ) -> None:
+        super().__init__("provisioner", settings, clock=clock)
+        self.clouds = clouds
+        self.worker = Worker(self.database, clouds, outcome, settings, clock)
+        self.retention = settings.operation_retention
+        handlers = Handlers(outcome, self.worker.wake, clock)
+        self.consume(VM_COMMANDS, handlers.on_vm_command)
+        self.consume(VM_EVENTS, handlers.on_vm_event)
+        self.background("worker", self._work)
+        self.background("leases", self.worker.renew_leases)
+        self.background("measure", self._measure)
+        self.check("clouds", clouds.status)
+
+    async def _work(self) -> None:
+        try:
+            await self.worker.run()
+        except asyncio.CancelledError:
+            await self.clouds.close()
+            raise
+
+    async def _measure(self) -> None:
+        """Count what is open, and drop what ended long ago."""
+        while True:
+            open_ = select(Operation.state, func.count()).where(Operation.ended_at.is_(None))
+            old = Operation.ended_at < self.clock() - self.retention
+            async with self.database.session() as session:
+                await session.execute(delete(Operation).where(old))
+                rows = (await session.execute(open_.group_by(Operation.state))).tuples().all()
+            counts = dict(rows)
+            for state in set(OperationState) - FINAL:
+                OPEN.labels(state).set(counts.get(state, 0))
+            await asyncio.sleep(MEASURE_SECONDS)
+
+
+def build(
+    settings: ProvisionerSettings | None = None,
+    *,
+    clock: Clock = utc_now,
+    drivers: Callable[[str], Driver] | None = None,
+    random: Callable[[], float] = randomness.random,
+) -> Provisioner:
+    """The provisioner, not yet started."""
+    settings = settings or ProvisionerSettings()
+    make = drivers or partial(registry.driver, settings.driver)
+    return Provisioner(settings, clock, Clouds(make), Outcome(settings, random))

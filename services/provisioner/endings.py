@@ -1,0 +1,63 @@
+"""The three ways in which an operation ends: its row and what is said of it, in one transaction."""
+
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from chassis.outbox import say
+from contracts.message import Event
+from contracts.operation import events
+from contracts.operation.states import OperationError, OperationState
+from services.provisioner.measures import count_ended
+from services.provisioner.saying import about
+from services.provisioner.tables import Operation
+
+_NOT_KEPT = frozenset({"user_data"})
+"""What a command carried that nobody needs once it has ended, and that may hold secrets."""
+
+
+async def succeed(session: AsyncSession, operation: Operation, now: datetime) -> None:
+    """Sync has seen what was asked for."""
+    server_id = operation.server_id
+    said: list[Event] = [events.Succeeded(command=operation.command, server_id=server_id)]
+    if (emits := operation.asks.emits) is not None:
+        said.append(emits(server_id=server_id))
+    operation.error = None
+    await _end(session, operation, OperationState.SUCCEEDED, now, *said)
+
+
+async def fail(
+    session: AsyncSession,
+    operation: Operation,
+    error: OperationError,
+    now: datetime,
+    *,
+    gone: bool = False,
+) -> None:
+    """It ended without; `gone`: nothing of a create is left in the cloud."""
+    operation.error = error.model_dump(mode="json")
+    failed = events.Failed(
+        command=operation.command, server_id=operation.server_id, error=error, gone=gone
+    )
+    await _end(session, operation, OperationState.FAILED, now, failed)
+
+
+async def cancel(session: AsyncSession, operation: Operation, now: datetime) -> None:
+    """It was ended on request; nothing of it is left."""
+    cancelled = events.Cancelled(command=operation.command, server_id=operation.server_id)
+    await _end(session, operation, OperationState.CANCELLED, now, cancelled)
+
+
+async def _end(
+    session: AsyncSession,
+    operation: Operation,
+    state: OperationState,
+    now: datetime,
+    *said: Event,
+) -> None:
+    operation.state = state
+    operation.ended_at = now
+    operation.due_at = operation.lease_token = operation.blocked_on = None
+    operation.data = {k: v for k, v in operation.data.items() if k not in _NOT_KEPT}
+    await say(session, *(about(operation, event, now) for event in said))
+    count_ended(operation, now)
