@@ -61,7 +61,7 @@ def postgres_url(infrastructure: Infrastructure) -> Iterator[str]:
     server = infrastructure.database().url
     name = f"test_{uuid.uuid4().hex}"
     with psycopg.connect(dsn(server), autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0".encode())
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'".encode())
     yield dsn(server, database=name).replace("postgresql://", "postgresql+psycopg://", 1)
     with psycopg.connect(dsn(server), autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())

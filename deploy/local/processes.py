@@ -134,13 +134,13 @@ class Child:
             raise StartError(f"{self.name} not ready after {timeout:.0f} s:\n{self.tail()}")
 
 
-def wait_until(ready: Callable[[], bool], timeout: float) -> bool:
-    """Ask `ready` every 50 ms for up to `timeout` seconds; whether it came true."""
+def wait_until(ready: Callable[[], bool], timeout: float, pause: float = 0.05) -> bool:
+    """Ask `ready` every `pause` seconds for up to `timeout`; whether it came true."""
     deadline = time.monotonic() + timeout
     while not ready():
         if time.monotonic() > deadline:
             return False
-        time.sleep(0.05)
+        time.sleep(pause)
     return True
 
 

@@ -73,8 +73,14 @@ class _Service:
         else:
             self._container.start()
             self._created = True
-        if not wait_until(ready, 60):
-            raise StartError(f"{self.description} is not ready after 60 s")
+        if not wait_until(lambda: ready() or self._has_ended(), 90, pause=0.5) or not ready():
+            log = self._container.get_wrapped_container().logs(tail=15).decode()
+            raise StartError(f"{self.description} has ended or is not ready after 90 s:\n{log}")
+
+    def _has_ended(self) -> bool:
+        container = self._container.get_wrapped_container()
+        container.reload()
+        return container.status == "exited"
 
     def stop(self) -> None:
         if self._created:
@@ -109,6 +115,8 @@ class KafkaContainer(_Service):
             "TRANSACTION_STATE_LOG_REPLICATION_FACTOR": "1",
             "TRANSACTION_STATE_LOG_MIN_ISR": "1",
             "GROUP_INITIAL_REBALANCE_DELAY_MS": "0",
+            "BROKER_SESSION_TIMEOUT_MS": "4000",
+            "BROKER_HEARTBEAT_INTERVAL_MS": "500",
         }
         super().__init__(image, port, {f"KAFKA_{name}": value for name, value in settings.items()})
         self.bind(9092)

@@ -7,6 +7,7 @@ image, then a process of this machine.
 import os
 import tempfile
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -68,8 +69,9 @@ class Infrastructure:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._folder = Path(tempfile.mkdtemp(prefix="hostler-tests-"))
-        self._broker: Broker | KafkaContainer | None = None
-        self._database: Database | PostgresContainer | None = None
+        self._opened = ExitStack()
+        self._broker: Broker | None = None
+        self._database: Database | None = None
         self._cloud: LocalCloud | GivenCloud | None = None
 
     def broker(self) -> Broker:
@@ -82,30 +84,38 @@ class Infrastructure:
     def new_broker(self, name: str) -> Broker:
         """A broker of the planned kind for one test's own use, not started."""
         if self._plan.broker_image is not None:
-            return KafkaContainer(self._plan.broker_image)
-        return open_broker(self._plan.broker, self._folder / name)
+            container = KafkaContainer(self._plan.broker_image)
+            self._opened.callback(container.remove)
+            return container
+        broker = open_broker(self._plan.broker, self._folder / name)
+        self._opened.callback(broker.stop)
+        return broker
 
     def database(self) -> Database:
         """The running PostgreSQL."""
         if self._database is None:
-            image = self._plan.database_image
-            folder = self._folder / "postgres"
-            self._database = open_database(folder) if image is None else PostgresContainer(image)
+            self._database = self._new_database()
             self._database.start()
         return self._database
+
+    def _new_database(self) -> Database:
+        if self._plan.database_image is not None:
+            container = PostgresContainer(self._plan.database_image)
+            self._opened.callback(container.remove)
+            return container
+        database = open_database(self._folder / "postgres")
+        self._opened.callback(database.stop)
+        return database
 
     def cloud(self) -> LocalCloud | GivenCloud:
         """The running cloud."""
         if self._cloud is None:
             self._cloud = open_cloud(self._folder / "cloud")
+            self._opened.callback(self._cloud.stop)
             self._cloud.start()
         return self._cloud
 
     def close(self) -> None:
         """Stop everything and forget its data."""
-        for started in (self._cloud, self._broker, self._database):
-            if isinstance(started, KafkaContainer | PostgresContainer):
-                started.remove()
-            elif started is not None:
-                started.stop()
+        self._opened.close()
         rmtree(self._folder, ignore_errors=True)

@@ -57,6 +57,7 @@ async def test_a_message_sent_is_a_message_read(kafka: Broker) -> None:
     assert await read(kafka, "infra.echo", 1) == [b"hello"]
 
 
+@pytest.mark.timeout(300)
 async def test_a_broker_keeps_address_and_messages_over_stop_and_kill(own_broker: Broker) -> None:
     if isinstance(own_broker, GivenBroker | EmbeddedBroker):
         pytest.skip("a given broker is not ours to stop, the embedded one keeps nothing")
