@@ -1,0 +1,5 @@
+"""Audit owns the ledger: every command, event, refusal and dead letter, append-only, hash-chained.
+
+Hears: every topic that names audit among its consumers (`contracts/topics.py`).
+Says: nothing of its own; a record that it cannot read goes to `dead.letters` as everywhere.
+"""

@@ -1,0 +1,76 @@
+"""What audit's tests say to it, and how they ask."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import httpx
+from pydantic import SecretStr
+from sqlalchemy import RowMapping, select
+
+from chassis.identity import Caller, Vouching
+from chassis.ids import new_id
+from chassis.testing import VirtualClock
+from chassis.wire import Record, encode
+from contracts.identity import Role
+from contracts.message import Body, Message
+from contracts.operation.events import Started
+from services.audit.app import Audit
+from services.audit.tables import LEDGER
+
+SECRET = "a secret of thirty-two characters"
+CALLER = Caller("key:test", "demo", Role.VIEWER)
+
+
+def message(
+    body: Body | None = None,
+    *,
+    vm: UUID | None = None,
+    operation: UUID | None = None,
+    time: datetime | None = None,
+    project: str = "demo",
+    actor: str = "key:test",
+) -> Message[Body]:
+    return Message(
+        id=new_id(),
+        source="hostler/test",
+        time=time or VirtualClock().now,
+        subject=str(vm or new_id()),
+        project_id=project,
+        account="simulator",
+        actor=actor,
+        operation_id=operation,
+        request_id="req-1",
+        data=body or Started(command="vm.stop.v1", attempt=1),
+    )
+
+
+def at(said: Message[Body], partition: int = 0, offset: int = 0) -> Record:
+    record = encode(said)
+    return Record(record.topic, record.key, record.headers, record.value, partition, offset)
+
+
+async def deliver(audit: Audit, *records: Record) -> None:
+    """One batch from Kafka, of one topic."""
+    (consumer,) = [c for c in audit.service.consumers if c.topic.name == records[0].topic]
+    await consumer.consume(records)
+
+
+async def ledger(audit: Audit) -> Sequence[RowMapping]:
+    async with audit.service.database.reading() as session:
+        return (await session.execute(select(LEDGER).order_by(LEDGER.c.id))).mappings().all()
+
+
+def token(clock: VirtualClock, caller: Caller = CALLER, audience: str = "audit") -> str:
+    return Vouching(SecretStr(SECRET)).sign(caller, audience, clock())
+
+
+async def ask(
+    audit: Audit, path: str, bearer: str, params: Any = None, **headers: str
+) -> httpx.Response:
+    transport = httpx.ASGITransport(audit.app)
+    if bearer:
+        headers["Authorization"] = f"Bearer {bearer}"
+    async with httpx.AsyncClient(transport=transport, base_url="http://audit") as client:
+        return await client.get(path, params=params, headers=headers)
