@@ -85,7 +85,9 @@ class Client:
             answer.raise_for_status()
             for line in answer.iter_lines():
                 if line.startswith("data:"):
-                    yield json.loads(line.removeprefix("data:"))
+                    event: Json = json.loads(line.removeprefix("data:"))
+                    if "type" in event:  # hostler.reset has none
+                        yield event
 
     def close(self) -> None:
         """Close its connections."""

@@ -241,7 +241,7 @@ def lock(folder: Path) -> IO[str]:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         file.close()
-        raise StartError(f"a stack runs in {folder} (pid {holder(folder)}): make down") from error
+        raise StartError(f"process {holder(folder)} runs a stack in {folder}") from error
     file.truncate(0)
     file.write(str(os.getpid()))
     file.flush()
