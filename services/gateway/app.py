@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import httpx
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 
 from chassis.identity import Vouching
 from chassis.leases import Clock
@@ -116,12 +117,12 @@ def _app(service: Service, settings: GatewaySettings) -> FastAPI:
         description=DESCRIPTION,
         docs_url="/docs" if settings.docs_cdn else None,
         redoc_url=None,
-        max_body_size=settings.max_body_bytes,
         redirect_slashes=False,
     )
     for router in ROUTERS:
         app.include_router(router)
-    app.add_middleware(Door)
+    routes = [each for router in ROUTERS for each in router.routes if isinstance(each, APIRoute)]
+    app.add_middleware(Door, routes=routes, max_body=settings.max_body_bytes)
     app.openapi = lambda: documents.openapi(app, keys.MakeApiKey)
     return app
 

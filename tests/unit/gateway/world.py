@@ -95,9 +95,7 @@ async def create(client: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:
     return answer.json()
 
 
-async def make_active(
-    gateway: Gateway, client: httpx.AsyncClient, **fields: Any
-) -> dict[str, Any]:
+async def make_active(gateway: Gateway, client: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:
     """A VM that has been created; as the API shows it."""
     operation = await create(client, **fields)
     seen = changed(operation["vm_id"], 1, VmState.ACTIVE, **{"name": "web-1"} | fields_of(fields))
