@@ -161,15 +161,24 @@ async def inquire(driver: Driver, order: Order, called: Taken) -> Verdict:
     """Clear up a doubt by the cloud's record of the action, then by a look; NotYet if it stays."""
     if called.server_id is None:
         return NotYet()
-    records = await driver.actions(called.server_id)
-    record = next((r for r in records if r.request_id == called.cloud_request_id), None)
-    record = record or _record(records, order.command, called.called_at)
+    record = await _record_of(driver, order.command, called, called.server_id)
     if record is None or not (record.finished or record.failed):
         return NotYet()
     if record.failed:
         detail = record.message or f"The cloud's record says that {record.action} failed."
         return Failed(OperationError(code=ErrorCode.CLOUD_FAULT, detail=detail))
     return await _look_again(driver, order, called, called.server_id)
+
+
+async def _record_of(
+    driver: Driver, command: VmCommand, called: Taken, server_id: str
+) -> ActionRecord | None:
+    """By the cloud's request id, else the latest of the command's verb since the call."""
+    if called.cloud_request_id is not None:
+        known = await driver.actions(server_id, called.cloud_request_id)
+        if known:
+            return known[0]
+    return _record(await driver.actions(server_id), command, called.called_at)
 
 
 async def _look_again(driver: Driver, order: Order, called: Taken, server_id: str) -> Verdict:

@@ -41,7 +41,7 @@ class Provisioner(Service):
         self.background("worker", self._work)
         self.background("leases", self.worker.renew_leases)
         self.background("measure", self._measure)
-        self.check("clouds", clouds.status)
+        self.check("clouds", clouds.status, required=False)
 
     async def _work(self) -> None:
         try:

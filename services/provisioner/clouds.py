@@ -1,5 +1,6 @@
 """The drivers of this process: one per account, made when it is first needed."""
 
+import asyncio
 from collections.abc import Callable
 
 from drivers.base import Driver
@@ -19,8 +20,13 @@ class Clouds:
         return self._drivers[account]
 
     async def status(self) -> str:
-        """How the clouds are that were needed so far. Never raises: operations wait for a cloud."""
-        return ", ".join([f"{a}: {await _answer(d)}" for a, d in self._drivers.items()]) or "idle"
+        """The accounts that answer; ConnectionError names those that do not."""
+        drivers = dict(self._drivers)
+        answers = await asyncio.gather(*(_answer(driver) for driver in drivers.values()))
+        silent = [f"{name}: {no}" for name, no in zip(drivers, answers, strict=True) if no]
+        if silent:
+            raise ConnectionError("; ".join(silent))
+        return ", ".join(drivers) or "none was needed yet"
 
     async def close(self) -> None:
         """Let go of all of them."""
@@ -30,8 +36,9 @@ class Clouds:
 
 
 async def _answer(driver: Driver) -> str:
+    """What is wrong with a cloud; empty if nothing is."""
     try:
         await driver.ping()
     except Exception as error:  # noqa: BLE001 - whatever is wrong is the answer
-        return str(error)
-    return "ok"
+        return str(error) or type(error).__name__
+    return ""

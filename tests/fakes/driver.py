@@ -262,10 +262,13 @@ class ReadOnlyDriver(Driver):
         for item in await self.cloud.answer("catalog", lambda: list(self.cloud.items)):
             yield item
 
-    async def actions(self, server_id: str) -> Sequence[ActionRecord]:
+    async def actions(
+        self, server_id: str, request_id: str | None = None
+    ) -> Sequence[ActionRecord]:
         def effect() -> list[ActionRecord]:
             server = self.cloud.servers.get(server_id)
-            return list(server.records) if server else []
+            records = server.records if server else []
+            return [r for r in records if request_id in (None, r.request_id)]
 
         return await self.cloud.answer("actions", effect)
 
