@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
-from pydantic import SecretStr
+from pydantic import SecretStr, TypeAdapter
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
@@ -115,7 +115,7 @@ def configuration() -> str:
         "# Configuration",
         "",
         "Generated from the services' `settings.py` by `make generate`. Everything comes from environment variables;",
-        "durations are ISO 8601 (`PT5S`) or seconds, lists and objects are JSON.",
+        "durations are ISO 8601 (`PT5S`, `P1D`), lists and objects are JSON.",
         "",
     ]
     for title, settings, base in SETTINGS:
@@ -145,7 +145,7 @@ def _setting(variable: str, field: FieldInfo) -> str:
     if isinstance(value, SecretStr) or value is None or value == "":
         shown = ""
     elif isinstance(value, timedelta):
-        shown = f"`{value.total_seconds():g}` s"
+        shown = f"`{TypeAdapter(timedelta).dump_python(value, mode='json')}`"
     else:
         shown = f"`{json.dumps(value)}`" if isinstance(value, dict) else f"`{value}`"
     return f"| `{variable}` | {shown} | {field.description or ''} |"

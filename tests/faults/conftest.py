@@ -8,9 +8,9 @@ from deploy.local.stack import Stack
 from tests.faults.scene import Scene
 
 QUICK = {
-    "HOSTLER_LEASE_TTL": "5",
-    "HOSTLER_SETTLE": "1",
-    "HOSTLER_BACKOFF_CAP": "3",
+    "HOSTLER_LEASE_TTL": "PT5S",
+    "HOSTLER_SETTLE": "PT1S",
+    "HOSTLER_BACKOFF_CAP": "PT3S",
     "HOSTLER_SWEEP_FULL_SECONDS": "10",
 }
 
