@@ -118,7 +118,7 @@ class Connection:
 def _adapter(sdk: Sdk, service: Service) -> Proxy:
     match service:
         case "compute":
-            _check_microversion(sdk.compute)
+            check_microversion(sdk.compute)
             return sdk.compute
         case "image":
             return sdk.image
@@ -126,7 +126,8 @@ def _adapter(sdk: Sdk, service: Service) -> Proxy:
             return sdk.network
 
 
-def _check_microversion(compute: Proxy) -> None:
+def check_microversion(compute: Proxy) -> None:
+    """Terminal if the cloud's Nova cannot speak our microversion; Retry if it does not say."""
     data = compute.get_endpoint_data()
     if data is None or data.max_microversion is None:
         raise Retry(ErrorCode.CLOUD_UNAVAILABLE, "Nova does not say which API versions it has.")
