@@ -13,7 +13,7 @@ help: ## list the targets
 install: $(READY) ## make .venv from uv.lock (fetches uv from PyPI if it is missing)
 
 $(READY): pyproject.toml uv.lock | $(UV)
-	$(UV) sync --frozen --all-extras
+	$(UV) sync --frozen --all-extras --compile-bytecode
 	@touch $@
 
 .local/uv/bin/uv:
