@@ -23,6 +23,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     stack.start()
     made = Scene(stack)
     try:
+        made.until(made.has_catalog, "the catalog is there")
         yield made
     finally:
         made.close()
