@@ -1,7 +1,7 @@
 """Compares what an answer of the cloud shows with what is known; writes and says what differs."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -22,21 +22,42 @@ LOG = logging.getLogger(__name__)
 Sightings = Mapping[UUID, Sequence[Seen]]
 
 
-def by_vm(servers: Iterable[Seen]) -> dict[UUID, list[Seen]]:
-    """The servers that carry Hostler's mark, by the VM that they stand for."""
-    found: dict[UUID, list[Seen]] = {}
-    for seen in servers:
-        if seen.mark is not None:
-            found.setdefault(seen.mark.vm_id, []).append(seen)
-    return found
-
-
-async def news(session: AsyncSession, sightings: Sightings, at: datetime) -> Sightings:
-    """Those of the sightings, made at the cloud's time `at`, that are not known. Only reads."""
+async def news(
+    session: AsyncSession, account: str, servers: Sequence[Seen], at: datetime
+) -> Sightings:
+    """What an answer of the cloud's time `at` shows of Hostler's VMs that is not known. Only reads."""
+    sightings = await _sightings(session, account, servers)
+    metrics.SERVERS.labels(account).inc(len(sightings))
     rows = {row.vm_id: row for row in await _rows(session, sightings)}
     for row in rows.values():
         _note_surplus(row, sightings[row.vm_id])
     return {i: seen for i, seen in sightings.items() if _pick(rows.get(i), seen, at)}
+
+
+async def _sightings(
+    session: AsyncSession, account: str, servers: Sequence[Seen]
+) -> dict[UUID, list[Seen]]:
+    """The servers by VM: that of their mark or, without one, that whose server it is known to be.
+
+    Clouds take the mark off what they delete (Nova drops the tags).
+    """
+    owners = await _owners(session, account, [s.snapshot.server_id for s in servers if not s.mark])
+    sightings: dict[UUID, list[Seen]] = {}
+    for seen in servers:
+        vm_id = seen.mark.vm_id if seen.mark else owners.get(seen.snapshot.server_id)
+        if vm_id is not None:
+            sightings.setdefault(vm_id, []).append(seen)
+    return sightings
+
+
+async def _owners(
+    session: AsyncSession, account: str, server_ids: Sequence[str | None]
+) -> dict[str | None, UUID]:
+    if not server_ids:
+        return {}
+    owned = Vm.account == account, Vm.server_id.in_(server_ids)
+    found = await session.execute(select(Vm.server_id, Vm.vm_id).where(*owned))
+    return dict(found.tuples().all())
 
 
 async def record(
@@ -63,18 +84,12 @@ async def _rows(session: AsyncSession, sightings: Sightings, *, lock: bool = Fal
 
 
 async def _take_in(session: AsyncSession, account: str, sightings: Sightings) -> None:
-    rows = [
-        {
-            "vm_id": seen[0].mark.vm_id,
-            "project_id": seen[0].mark.project_id,
-            "account": account,
-            "state": VmState.UNKNOWN.value,
-            "version": 0,
-        }
-        for seen in sightings.values()
-        if seen[0].mark is not None
-    ]
-    await session.execute(insert(session, VMS).values(rows).on_conflict_do_nothing())
+    marks = [seen.mark for each in sightings.values() for seen in each if seen.mark is not None]
+    unknown = {"account": account, "state": VmState.UNKNOWN.value, "version": 0}
+    rows = {m.vm_id: {"vm_id": m.vm_id, "project_id": m.project_id, **unknown} for m in marks}
+    if rows:
+        new = insert(session, VMS).values(list(rows.values()))
+        await session.execute(new.on_conflict_do_nothing())
 
 
 def _pick(row: Vm | None, seen: Sequence[Seen], at: datetime) -> Seen | None:

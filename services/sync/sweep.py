@@ -23,7 +23,7 @@ from services.sync import metrics, watches
 from services.sync.holding import LostLease, guarded, while_held
 from services.sync.looks import Looker
 from services.sync.portions import portions
-from services.sync.recording import by_vm, news, record
+from services.sync.recording import news, record
 from services.sync.reporting import report
 from services.sync.saying import Clock
 from services.sync.settings import SyncSettings
@@ -61,7 +61,7 @@ class Sweeper:
         try:
             while True:
                 self.wake.clear()
-                pause = await self._pause() if await self.lease.hold() else POLL_SECONDS
+                pause = await self.pause() if await self.lease.hold() else POLL_SECONDS
                 if pause <= 0:
                     await while_held(self.lease, self.sweep_once())
                 else:
@@ -88,7 +88,7 @@ class Sweeper:
             return False
         return True
 
-    async def _pause(self) -> float:
+    async def pause(self) -> float:
         """Seconds until the next round is due; 0 or less: now."""
         async with self.database.reading() as session:
             account = await session.get(Account, self.account)
@@ -113,29 +113,39 @@ class Sweeper:
             new = {"account": self.account, "failures": 0, "error": ""}
             await session.execute(insert(session, ACCOUNTS).values(new).on_conflict_do_nothing())
             account = await session.get_one(Account, self.account)
-        if account.since is not None:
-            at = await self._sweep("changes", account.since - self.settings.overlap)
-            await self._complete(since=at, swept_at=began)
-            await report(self.lease, self.account, at, self.settings, self.clock)
-            await self.looker.look_due()
-        if account.since is None or (account.next_full_at or began) <= began:
-            await self._sweep_all(began, first=account.since is None)
+        if account.since is None:
+            return await self._first(began)
+        at = await self._sweep("changes", account.since - self.settings.overlap)
+        await self._complete(since=at, swept_at=began)
+        await self._tell(at)
+        if account.next_full_at is None or account.next_full_at <= began:
+            await self._sweep_all(began)
+        return None
 
-    async def _sweep_all(self, began: datetime, *, first: bool) -> None:
-        """List everything, also what did not change; what is missing is only looked at later.
+    async def _tell(self, at: datetime) -> None:
+        """Answer who waits: from the sweep, and by looks where that cannot answer."""
+        await report(self.lease, self.account, at, self.settings, self.clock)
+        await self.looker.look_due()
 
-        Later, because the next sweep of changes may show that it was deleted. For the same reason
-        the clock of changes moves only where there was none.
+    async def _first(self, began: datetime) -> None:
+        """List everything where there is no clock yet to list changes from."""
+        at = await self._sweep("all", None)
+        await self._complete(since=at, swept_at=began, next_full_at=self._next_full(began))
+        await self._tell(at)
+
+    async def _sweep_all(self, began: datetime) -> None:
+        """List everything, also what did not change; what is missing is looked at next round.
+
+        Not now, because the next sweep of changes may show that it was deleted. For the same
+        reason the clock of changes stays where it is.
         """
         seen: set[str] = set()
         at = await self._sweep("all", None, seen)
-        next_full_at = began + timedelta(seconds=self.settings.sweep_full_seconds)
         await look_at_unseen(self.lease, self.account, seen, at, self.clock)
-        if first:
-            await self._complete(since=at, swept_at=began, next_full_at=next_full_at)
-            await report(self.lease, self.account, at, self.settings, self.clock)
-        else:
-            await self._complete(next_full_at=next_full_at)
+        await self._complete(next_full_at=self._next_full(began))
+
+    def _next_full(self, began: datetime) -> datetime:
+        return began + timedelta(seconds=self.settings.sweep_full_seconds)
 
     async def _sweep(
         self, kind: str, since: datetime | None, seen: set[str] | None = None
@@ -154,11 +164,9 @@ class Sweeper:
         return at
 
     async def _take(self, page: Looked, at: datetime) -> None:
-        ours = by_vm(page.servers)
-        metrics.SERVERS.labels(self.account).inc(len(ours))
-        for ids in portions(list(ours)):
+        for servers in portions(page.servers):
             async with self.database.reading() as session:
-                found = await news(session, {i: ours[i] for i in ids}, at)
+                found = await news(session, self.account, servers, at)
             if found:
                 async with guarded(self.lease) as session:
                     await record(session, self.account, found, at, self.clock)

@@ -33,6 +33,7 @@ class Vm(Base):
     __tablename__ = "vms"
     __table_args__ = (
         Index("ix_vms_account", "account", "vm_id"),
+        Index("ix_vms_server", "account", "server_id"),
         Index("ix_vms_look", "account", "look_due_at"),
     )
 

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import datetime
+from typing import cast
 from uuid import UUID
 
 from sqlalchemy import event as sa_event
@@ -20,7 +21,7 @@ from drivers.base import Driver, Mark
 from services.sync.app import SyncService, build
 from services.sync.settings import SyncSettings
 from services.sync.sweep import Sweeper
-from services.sync.tables import Vm
+from services.sync.tables import Account, Vm
 from tests.fakes.driver import FakeCloud, FakeDriver
 
 ACCOUNT = "demo-cloud"
@@ -64,6 +65,10 @@ class SyncWorld:
     async def row(self, vm_id: UUID) -> Vm | None:
         async with self.service.database.reading() as session:
             return await session.get(Vm, vm_id)
+
+    async def account(self) -> Account:
+        async with self.service.database.reading() as session:
+            return await session.get_one(Account, ACCOUNT)
 
     async def known(self, name: str = "web-1") -> tuple[UUID, str]:
         """A VM that sync knows and has spoken of; its id and its server's."""
@@ -143,7 +148,7 @@ async def writes(world: SyncWorld) -> AsyncGenerator[list[str]]:
     def note(*args: object) -> None:
         statement, parameters = str(args[2]), args[3]
         if statement.startswith(("INSERT INTO vms", "UPDATE vms", "INSERT INTO outbox")):
-            many = len(parameters) if isinstance(parameters, list) else 1
+            many = len(cast("list[object]", parameters)) if isinstance(parameters, list) else 1
             seen.extend([statement.split(" (", 1)[0]] * many)
 
     engine = world.service.database.engine.sync_engine

@@ -32,6 +32,7 @@ def create_vms() -> None:
         sa.Column("look_due_at", Instant),
     )
     op.create_index("ix_vms_account", "vms", ["account", "vm_id"])
+    op.create_index("ix_vms_server", "vms", ["account", "server_id"])
     op.create_index("ix_vms_look", "vms", ["account", "look_due_at"])
 
 
