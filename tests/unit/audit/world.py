@@ -72,5 +72,6 @@ async def ask(
     transport = httpx.ASGITransport(audit.app)
     if bearer:
         headers["Authorization"] = f"Bearer {bearer}"
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
     async with httpx.AsyncClient(transport=transport, base_url="http://audit") as client:
-        return await client.get(path, params=params, headers=headers)
+        return await client.get(path, params=params, headers=raw)
