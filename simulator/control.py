@@ -233,7 +233,10 @@ _STATES: dict[str, tuple[str, Power]] = {
 
 
 def control_app(world: World) -> FastAPI:
-    """The control API of a world."""
+    """The control API of a world.
+
+    Every handler is a coroutine: FastAPI would run others in threads, beside the cloud.
+    """
     app = FastAPI(title="Simulator control", docs_url=None, redoc_url=None)
     _faults(app, world)
     _builds(app, world)
@@ -272,21 +275,24 @@ def _ordered(asked: FaultIn) -> Fault:
 
 
 def _faults(app: FastAPI, world: World) -> None:
-    def order(asked: FaultIn) -> FaultOut:
+    async def order(asked: FaultIn) -> FaultOut:
         fault = _ordered(asked)
         world.faults.order(fault)
         return _fault_out(fault)
 
-    def listed() -> list[FaultOut]:
+    async def listed() -> list[FaultOut]:
         return [_fault_out(fault) for fault in world.faults]
 
-    def cancel(fault_id: str) -> None:
+    async def forget() -> None:
+        world.faults.clear()
+
+    async def cancel(fault_id: str) -> None:
         if not world.faults.cancel(fault_id):
             raise HTTPException(404, "There is no such fault.")
 
     app.add_api_route("/faults", order, methods=["POST"], status_code=201)
     app.add_api_route("/faults", listed, methods=["GET"])
-    app.add_api_route("/faults", world.faults.clear, methods=["DELETE"], status_code=204)
+    app.add_api_route("/faults", forget, methods=["DELETE"], status_code=204)
     app.add_api_route("/faults/{fault_id}", cancel, methods=["DELETE"], status_code=204)
 
 
@@ -303,12 +309,12 @@ def _outcome(asked: BuildIn) -> Outcome:
 
 
 def _builds(app: FastAPI, world: World) -> None:
-    def order(asked: BuildIn) -> CountOut:
+    async def order(asked: BuildIn) -> CountOut:
         rule = BuildRule(_outcome(asked), re.compile(asked.name_regex), asked.times)
         world.compute.builds.append(rule)
         return CountOut(count=len(world.compute.builds))
 
-    def forget() -> None:
+    async def forget() -> None:
         world.compute.builds.clear()
 
     app.add_api_route("/builds", order, methods=["POST"], status_code=201)
@@ -361,7 +367,7 @@ def _made(world: World, asked: ServersIn, number: int, now: float) -> Server:
 
 
 def _servers(app: FastAPI, world: World) -> None:
-    def make(asked: ServersIn) -> CountOut:
+    async def make(asked: ServersIn) -> CountOut:
         now = world.advance()
         for number in range(asked.count):
             server = _made(world, asked, number, now)
@@ -369,19 +375,19 @@ def _servers(app: FastAPI, world: World) -> None:
             world.compute.servers.add(server)
         return CountOut(count=asked.count)
 
-    def vanish(server_id: str) -> None:
+    async def vanish(server_id: str) -> None:
         server = _find(world, server_id)
         world.network.unplug(server, world.advance())
         world.compute.servers.vanish(server)
 
-    def change(server_id: str, asked: SetIn) -> None:
+    async def change(server_id: str, asked: SetIn) -> None:
         now, server = world.advance(), _find(world, server_id)
         if asked.status is not None:
             world.compute.servers.follow(server, [])
         _change(server, asked, now)
         world.compute.servers.touch(server, now)
 
-    def delete(server_id: str) -> None:
+    async def delete(server_id: str) -> None:
         now, server = world.advance(), _find(world, server_id)
         timing = replace(world.compute.timing, delete=0.0)
         world.compute.servers.follow(server, plan_delete(server, timing, now))
@@ -394,30 +400,33 @@ def _servers(app: FastAPI, world: World) -> None:
 
 
 def _limits(app: FastAPI, world: World) -> None:
-    def quota(asked: QuotaIn) -> None:
+    async def quota(asked: QuotaIn) -> None:
         project = _project(world, asked.project)
         given = asked.model_dump(exclude={"project", "ports"}, exclude_none=True)
         world.compute.quotas[project] = world.compute.quotas[project].model_copy(update=given)
         if asked.ports is not None:
             world.network.port_quota = asked.ports
 
-    def expire(asked: TokensIn | None = None) -> CountOut:
+    async def expire(asked: TokensIn | None = None) -> CountOut:
         if asked is not None and asked.ttl is not None:
             world.identity.ttl = asked.ttl
         return CountOut(count=world.identity.revoke_all())
 
-    def set_timing(asked: TimingIn) -> Timing:
+    async def set_timing(asked: TimingIn) -> Timing:
         world.compute.timing = replace(world.compute.timing, **asked.model_dump(exclude_none=True))
         return world.compute.timing
 
-    def timing() -> Timing:
+    async def timing() -> Timing:
         return world.compute.timing
+
+    async def reset() -> None:
+        world.reset()
 
     app.add_api_route("/quota", quota, methods=["POST"], status_code=204)
     app.add_api_route("/tokens/expire", expire, methods=["POST"])
     app.add_api_route("/timing", set_timing, methods=["POST"])
     app.add_api_route("/timing", timing, methods=["GET"])
-    app.add_api_route("/reset", world.reset, methods=["POST"], status_code=204)
+    app.add_api_route("/reset", reset, methods=["POST"], status_code=204)
 
 
 class CallsQuery(_Body):
@@ -431,7 +440,7 @@ class CallsQuery(_Body):
 
 
 def _record(app: FastAPI, world: World) -> None:
-    def calls(asked: Annotated[CallsQuery, Query()]) -> CallsOut:
+    async def calls(asked: Annotated[CallsQuery, Query()]) -> CallsOut:
         chosen = asked.model_dump(exclude={"limit"}, exclude_none=True)
         found = [_call_out(asdict(call)) for call in world.calls.latest]
         found = [c for c in found if chosen.items() <= c.model_dump().items()]
@@ -442,11 +451,14 @@ def _record(app: FastAPI, world: World) -> None:
         shown = found[-asked.limit :] if asked.limit else []
         return CallsOut(count=len(found), by_route=routes, calls=shown)
 
-    def health() -> HealthOut:
+    async def forget() -> None:
+        world.calls.clear()
+
+    async def health() -> HealthOut:
         return HealthOut(servers=len(world.compute.servers.live(None)))
 
     app.add_api_route("/calls", calls, methods=["GET"])
-    app.add_api_route("/calls", world.calls.clear, methods=["DELETE"], status_code=204)
+    app.add_api_route("/calls", forget, methods=["DELETE"], status_code=204)
     app.add_api_route("/health", health, methods=["GET"])
 
 

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
 
@@ -87,13 +88,22 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-async def _keep(world: World, snapshot: Snapshot) -> None:
-    """Write the snapshot every second in which something changed."""
-    while True:
-        await asyncio.sleep(1.0)
+async def _keep(world: World, snapshot: Snapshot, ended: asyncio.Event) -> None:
+    """Write the snapshot every second in which something changed; a full disk is told, not fatal.
+
+    It is asked to end, never cancelled: a cancelled write would go on in its thread.
+    """
+    while not ended.is_set():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(ended.wait(), 1.0)
         world.advance()
-        if snapshot.dirty:
+        if not snapshot.dirty:
+            continue
+        try:
             await asyncio.to_thread(snapshot.write, snapshot.encode())
+        except OSError as error:
+            snapshot.lost = True
+            sys.stderr.write(f"simulator: the snapshot could not be written: {error}\n")
 
 
 async def serve(
@@ -120,14 +130,28 @@ async def serve(
         timeout_keep_alive=75,
         backlog=2048,
     )
-    snapshot = Snapshot(world, state) if state is not None else None
-    if snapshot is not None:
-        snapshot.load()
-    keeper = asyncio.create_task(_keep(world, snapshot)) if snapshot is not None else None
+    server = _Server(config, ready)
+    if state is None:
+        await server.serve(sockets=[bound])
+        return
+    snapshot = Snapshot(world, state)
+    snapshot.load()
+    await _serve_and_keep(server, bound, world, snapshot)
+
+
+async def _serve_and_keep(
+    server: _Server, bound: socket.socket, world: World, snapshot: Snapshot
+) -> None:
+    """Both end when one does: a cloud that no longer keeps its memory is not to go on."""
+    ended = asyncio.Event()
+    keeper = asyncio.create_task(_keep(world, snapshot, ended))
+    serving = asyncio.create_task(server.serve(sockets=[bound]))
     try:
-        await _Server(config, ready).serve(sockets=[bound])
+        await asyncio.wait({keeper, serving}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        if snapshot is not None and keeper is not None:
-            keeper.cancel()
-            world.advance()
+        server.should_exit = True
+        await serving
+        ended.set()
+        await keeper
+        if snapshot.dirty:  # what changed while the keeper wrote for the last time
             snapshot.write(snapshot.encode())

@@ -32,6 +32,7 @@ class Snapshot:
         self._world = world
         self._path = path
         self._servers: dict[str, bytes] = {}
+        self.lost = False  # the last write failed: try again though nothing changed
 
     def load(self) -> int:
         """Take in what the file holds, if there is one; how many servers."""
@@ -64,7 +65,8 @@ class Snapshot:
         """Whether anything changed since the last write."""
         world = self._world
         return bool(
-            world.compute.servers.dirty
+            self.lost
+            or world.compute.servers.dirty
             or world.compute.dirty
             or world.network.dirty
             or world.identity.dirty
@@ -105,4 +107,5 @@ class Snapshot:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         draft = self._path.with_name(self._path.name + ".new")
         draft.write_bytes(content)
+        self.lost = False
         os.replace(draft, self._path)  # noqa: PTH105  (atomic on purpose)

@@ -53,7 +53,7 @@ def _listing(
         flavors, last = _page(call)
         body: dict[str, object] = {"flavors": [view(call, flavor) for flavor in flavors]}
         if last is not None:
-            query = [(n, v) for n, v in call.query if n != "marker"]
+            query = sorted((n, v) for n, v in call.query if n != "marker")
             href = f"{call.base_url}/v2.1/{path}?{urlencode([*query, ('marker', last)])}"
             body["flavors_links"] = [{"rel": "next", "href": href}]
         return Reply(200, body)

@@ -78,7 +78,7 @@ def detail(call: Call) -> Reply:
 
 
 def _next(call: Call, path: str, last: Server) -> str:
-    query = [(name, value) for name, value in call.query if name != "marker"]
+    query = sorted((name, value) for name, value in call.query if name != "marker")
     return f"{call.base_url}/v2.1/{path}?{urlencode([*query, ('marker', last.id)])}"
 
 

@@ -465,7 +465,7 @@ def test_lists_filter_by_tag_name_and_status_and_page_newest_first(
     assert [s["id"] for s in page["servers"]] == [second]
     (link,) = page["servers_links"]
     assert link["rel"] == "next"
-    assert link["href"].endswith(f"/servers/detail?tags={tag}&limit=1&marker={second}")
+    assert link["href"].endswith(f"/servers/detail?limit=1&tags={tag}&marker={second}")
     assert ids(f"tags={tag}&limit=1&marker={second}") == [first]
 
 

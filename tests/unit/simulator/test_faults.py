@@ -2,14 +2,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from pathlib import Path
 
 import httpx
 import pytest
 
 from simulator.app import ConnectionDropped
 from simulator.clock import HandClock
-from tests.conformance.cloud import simulator
 from tests.unit.simulator.conftest import Caller
 
 CREATE = {"service": "compute", "method": "POST", "path_regex": "/servers$"}
@@ -222,11 +220,3 @@ async def test_a_wrong_order_is_refused_with_what_is_wrong(demo: Caller) -> None
     assert answer.status_code == 422
     bad = {"match": {"path_regex": "("}, "effect": {"kind": "drop"}}
     assert (await demo.call("POST", "/control/faults", bad)).status_code == 422
-
-
-def test_over_a_real_socket_a_drop_is_a_cut_connection(tmp_path: Path) -> None:
-    with simulator(tmp_path) as (_, url), httpx.Client(base_url=url) as client:
-        client.post("/control/faults", json={"effect": {"kind": "drop"}}).raise_for_status()
-        with pytest.raises(httpx.RemoteProtocolError):
-            client.get("/identity/v3")
-        assert client.get("/identity/v3").status_code == 200
