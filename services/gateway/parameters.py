@@ -1,15 +1,19 @@
 """Query and path parameters: none that the route does not know, none with invisible characters."""
 
+import re
 import unicodedata
-from typing import Any
+from datetime import UTC, datetime
+from typing import Annotated, Any
 
 from fastapi import Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator
 
 from chassis.problems import FieldError, Refusal, invalid
 from contracts.errors import ErrorCode
 
+_ISO = re.compile(r"\d{4}-\d{2}-\d{2}T")
 _HIDDEN = {"Cc", "Cf", "Cs", "Cn"}
 
 
@@ -43,3 +47,21 @@ def _require_visible(field: str, text: str) -> None:
     if hidden:
         sentence = f"Holds the invisible or unprintable character U+{ord(hidden[0]):04X}."
         raise invalid(field, sentence)
+
+
+def _iso(text: object) -> object:
+    """Refuse bare numbers, which pydantic would take for seconds or milliseconds."""
+    if isinstance(text, str) and not _ISO.match(text):
+        raise ValueError("is not like 2026-01-01T00:00:00Z")
+    return text
+
+
+def _utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("is out of range") from error
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_iso), AfterValidator(_utc)]
+"""A time in a query parameter, in UTC."""

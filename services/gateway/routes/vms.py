@@ -4,7 +4,6 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import Depends, Query, Request, Response
-from pydantic import AwareDatetime
 
 from chassis.identity import Caller
 from contracts.errors import ErrorCode
@@ -17,6 +16,7 @@ from services.gateway.etags import IfMatch, etag
 from services.gateway.identity.permission import Viewer, permit
 from services.gateway.intake import Asked
 from services.gateway.pages import Limit, Marker, Order, Page
+from services.gateway.parameters import Moment
 from services.gateway.preferences import Wait
 from services.gateway.reading import vms
 from services.gateway.reading.pages import page_of
@@ -60,7 +60,7 @@ def read_filter(
     image: Annotated[str | None, Query(max_length=255, description="Id or name.")] = None,
     tag: Annotated[list[str] | None, Query(max_length=48, description="All of them.")] = None,
     changed_since: Annotated[
-        AwareDatetime | None, Query(description="Shown differently since then (with a zone).")
+        Moment | None, Query(description="Shown differently since then; ISO 8601 with a zone.")
     ] = None,
     deleted: Annotated[bool, Query(description="Deleted ones, too.")] = False,
 ) -> vms.VmFilter:

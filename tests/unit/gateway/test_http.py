@@ -9,8 +9,13 @@ import pytest
 from services.gateway.context import Gateway
 from tests.unit.gateway.world import CREATE, Clients, create
 
-NOT_JSON = [b"", b"{", b"\xff\xfe{}", b"[" * 100_000 + b"]" * 100_000]
-NOT_JSON += [b'{"name": "\\ud800", "flavor": "m1.small", "image": "debian-12"}']
+NOT_JSON = [
+    b"",
+    b"{",
+    b"\xff\xfe{}",
+    b"[" * 100_000 + b"]" * 100_000,
+    b'{"name": "\\ud800", "flavor": "m1.small", "image": "debian-12"}',
+]
 JSON = {"Content-Type": "application/json"}
 
 
@@ -89,6 +94,8 @@ WRONG_PARAMETERS = [
     "/v1/vms?limit=x",
     "/v1/vms?state=flying",
     "/v1/vms?changed_since=2026-01-01T00:00:00",
+    "/v1/vms?changed_since=-140309124472",
+    "/v1/vms?changed_since=0001-01-01T00:00:00%2B14:00",
     "/v1/vms?marker=AAAA",
     "/v1/vms?marker=%E2%82%AC",
     "/v1/vms/not-a-uuid",

@@ -77,12 +77,12 @@ def changed(vm_id: str, version: int, state: VmState, **fields: Any) -> Message[
 
 def going(operation: dict[str, Any]) -> list[Message[Body]]:
     """What the provisioner says while an operation goes well, up to its end."""
-    about = {"command": operation["command"], "server_id": "s-1"}
-    steps: list[Body] = [
-        Started(attempt=1, **about),
-        Issued(called_at=NOW, **about),
-        Succeeded(**about),
-    ]
+    command = operation["command"]
+    steps: tuple[Body, ...] = (
+        Started(command=command, attempt=1),
+        Issued(command=command, server_id="s-1", called_at=NOW),
+        Succeeded(command=command, server_id="s-1"),
+    )
     return [
         told(step, subject=operation["vm_id"], operation_id=UUID(operation["id"])) for step in steps
     ]
