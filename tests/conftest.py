@@ -13,7 +13,7 @@ from deploy.local.postgres import dsn
 from tests.infra.plan import Infrastructure, plan
 
 # Whoever asks for one of these runs on the broker: `make test-embedded` repeats these tests.
-ON_THE_BROKER = frozenset({"kafka", "own_broker", "stack"})
+ON_THE_BROKER = frozenset({"kafka", "own_broker", "scene"})
 
 
 def pytest_configure(config: pytest.Config) -> None:

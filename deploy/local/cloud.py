@@ -69,7 +69,7 @@ class LocalCloud:
         """Return once it has written clouds.yaml and answers."""
         self.clouds_yaml.parent.mkdir(parents=True, exist_ok=True)
         self._child.start()
-        self._child.wait_until(self._answers, timeout=30)
+        self._child.wait_until(self._answers, timeout=60)
 
     def stop(self) -> None:
         """End it in order, then by force."""

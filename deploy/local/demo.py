@@ -15,12 +15,11 @@ from deploy.local.client import Client, DemoError
 from deploy.local.journey import Journey
 from deploy.local.kafka_jars import FetchError
 from deploy.local.processes import StartError
-from deploy.local.stack import ROOT, Stack
+from deploy.local.stack import Stack, local_folder
 from deploy.local.timeline import CONSOLE, Timeline
 from deploy.local.up import interrupt
 from deploy.local.view import render
 
-FOLDER: Final = ROOT / ".local" / "demo"
 LOG_LINES: Final = 12
 
 
@@ -54,9 +53,9 @@ def play_on_given(timeline: Timeline) -> None:
 
 def play_on_own(timeline: Timeline) -> None:
     """On a stack that is started for it and ended after it."""
-    CONSOLE.print(f"[bold]Hostler demo[/] (logs: {FOLDER / 'logs'})")
+    stack = Stack(local_folder() / "demo", say=timeline.said)
+    CONSOLE.print(f"[bold]Hostler demo[/] (logs: {stack.logs})")
     timeline.chapter("Start")
-    stack = Stack(FOLDER, say=timeline.said)
     try:
         stack.start()
         timeline.answered(f"Hostler is ready on {stack.base_url}")

@@ -5,20 +5,20 @@ import signal
 import sys
 
 from deploy.local.processes import wait_until
-from deploy.local.stack import holder
-from deploy.local.up import FOLDER
+from deploy.local.stack import holder, local_folder
 
 
 def main() -> int:
     """0 once nothing runs."""
-    pid = holder(FOLDER)
+    folder = local_folder()
+    pid = holder(folder)
     if pid is None:
         print("nothing is up")
         return 0
     print(f"ending the stack of process {pid} …")
     os.kill(pid, signal.SIGTERM)
-    if not wait_until(lambda: holder(FOLDER) is None, 60):
-        print(f"process {pid} still runs after 60 s: see {FOLDER}/logs", file=sys.stderr)
+    if not wait_until(lambda: holder(folder) is None, 60):
+        print(f"process {pid} still runs after 60 s: see {folder}/logs", file=sys.stderr)
         return 1
     return 0
 

@@ -38,7 +38,7 @@ class EmbeddedBroker:
     def start(self) -> None:
         """Return once a metadata request is answered."""
         self._child.start()
-        self._child.wait_until(lambda: probe.answers(self._port), timeout=20)
+        self._child.wait_until(lambda: probe.answers(self._port), timeout=60)
 
     def stop(self) -> None:
         """End it, and all that it holds."""

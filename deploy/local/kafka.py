@@ -49,7 +49,7 @@ class LocalKafka:
             self._format()
         self._properties.write_text(self._settings())
         self._child.start()
-        self._child.wait_until(lambda: probe.answers(self._port), timeout=60)
+        self._child.wait_until(lambda: probe.answers(self._port), timeout=120)
 
     def stop(self) -> None:
         """End it in order (SIGTERM), then by force."""

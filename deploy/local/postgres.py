@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import secrets
 import shutil
 import signal
 import socket
@@ -16,6 +15,7 @@ from urllib.parse import urlsplit
 import psycopg
 
 from deploy.local.processes import Child, StartError, free_port, leash
+from deploy.local.secret import keep
 
 _VERSION: Final = 18
 # No fsync: that guards against the machine's death, not against a kill of the process. Commits
@@ -108,7 +108,7 @@ class LocalPostgres:
         if not (self._data / "PG_VERSION").exists():
             self._initialise()
         self._child.start()
-        self._child.wait_until(self._answers, timeout=30)
+        self._child.wait_until(self._answers, timeout=60)
         self._ensure_database()
 
     def stop(self) -> None:
@@ -124,11 +124,9 @@ class LocalPostgres:
         self._data.mkdir(parents=True, mode=0o700)
         if os.geteuid() == 0:
             shutil.chown(self._data, "nobody", "nogroup")
-        options = [
-            "--username=hostler",
-            f"--pwfile={self._password_file()}",
-            "--auth=scram-sha-256",
-        ]
+        self._password()
+        password = f"--pwfile={self._folder / 'password'}"
+        options = ["--username=hostler", password, "--auth=scram-sha-256"]
         command = [*leash(unprivileged=True), str(self._binaries / "initdb"), "-D", str(self._data)]
         done = subprocess.run(
             [*command, *options, "--encoding=UTF8", "--no-locale", "--no-sync"],
@@ -140,16 +138,8 @@ class LocalPostgres:
             shutil.rmtree(self._data)  # a half-made cluster is not to be taken for one
             raise StartError(f"initdb failed:\n{done.stderr[-2000:]}")
 
-    def _password_file(self) -> Path:
-        file = self._folder / "password"
-        if not file.exists():
-            self._folder.mkdir(parents=True, exist_ok=True)
-            file.touch(mode=0o600)
-            file.write_text(secrets.token_urlsafe(16))
-        return file
-
     def _password(self) -> str:
-        return self._password_file().read_text()
+        return keep(self._folder / "password")
 
     def _answers(self) -> bool:
         try:

@@ -3,8 +3,6 @@
 import fcntl
 import json
 import os
-import secrets
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -17,8 +15,10 @@ import httpx
 
 from deploy.local.broker import Broker, choose_broker, open_broker
 from deploy.local.cloud import GivenCloud, LocalCloud, open_cloud
+from deploy.local.embedded import EmbeddedBroker
 from deploy.local.postgres import Database, open_database
-from deploy.local.processes import Child, StartError, free_port
+from deploy.local.processes import Child, StartError, free_port, wait_until
+from deploy.local.secret import keep
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 SERVICES: Final = ("audit", "sync", "provisioner", "gateway")
@@ -50,7 +50,7 @@ class ServiceProcess:
     def start(self) -> None:
         """Return once /readyz says 200."""
         self.child.start()
-        self.child.wait_until(self.is_ready, timeout=60)
+        self.child.wait_until(self.is_ready, timeout=120)
 
     def is_ready(self) -> bool:
         """Whether /readyz says 200."""
@@ -67,6 +67,30 @@ class ServiceProcess:
     def kill(self) -> None:
         """SIGKILL."""
         self.child.kill()
+
+
+class Topics:
+    """Not a server: `python -m deploy.topics`, which waits for the broker by itself."""
+
+    description = "topics are as the contracts say"
+
+    def __init__(self, environment: Mapping[str, str], log: Path) -> None:
+        command = [sys.executable, "-m", "deploy.topics"]
+        self._child = Child("topics", command, log=log, environment=environment, folder=ROOT)
+
+    def start(self) -> None:
+        """Return once they are there."""
+        self._child.start()
+        if not wait_until(lambda: not self._child.alive, 120) or self._child.exit_code != 0:
+            raise StartError(f"the topics could not be created:\n{self._child.tail()}")
+
+    def stop(self) -> None:
+        """End it, if it is under way."""
+        self._child.stop()
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self._child.kill()
 
 
 class Stack:
@@ -87,7 +111,6 @@ class Stack:
         self.folder = folder.resolve()
         self.logs = self.folder / "logs"
         self.say = say
-        self.api_key = environment.get("HOSTLER_FIRST_API_KEY") or new_api_key()
         self.parts: dict[str, Part] = {}
         self._environment = dict(environment)
         self._ports = {name: free_port() for name in SERVICES}
@@ -97,6 +120,11 @@ class Stack:
     def base_url(self) -> str:
         """The gateway's address, without a path."""
         return f"http://127.0.0.1:{self._ports['gateway']}"
+
+    @property
+    def api_key(self) -> str:
+        """An admin's key of the project `demo`."""
+        return self._environment.get("HOSTLER_FIRST_API_KEY") or keep(self.folder / "api_key")
 
     @property
     def cloud(self) -> LocalCloud | GivenCloud:
@@ -121,9 +149,9 @@ class Stack:
 
     def _start_all(self) -> None:
         database, cloud, broker = self._open()
-        self.parts = {"postgres": database, "cloud": cloud, "broker": broker}
+        topics = Topics(self._environment, self.logs / "topics.log")
+        self.parts = {"postgres": database, "cloud": cloud, "broker": broker, "topics": topics}
         self._start_together(self.parts)
-        self._create_topics(broker)
         services: dict[str, Part] = {
             name: ServiceProcess(name, self._settings(name), self.logs / f"{name}.log")
             for name in SERVICES
@@ -148,7 +176,7 @@ class Stack:
             "HOSTLER_KAFKA_ENABLE_IDEMPOTENCE": str(broker.enable_idempotence).lower(),
             "HOSTLER_HTTP_HOST": "127.0.0.1",
             "HOSTLER_FIRST_API_KEY": self.api_key,
-            "HOSTLER_INTERNAL_SECRET": secrets.token_hex(32),
+            "HOSTLER_INTERNAL_SECRET": keep(self.folder / "internal_secret"),
             "HOSTLER_PROJECTS": json.dumps({PROJECT: cloud.name}),
         }
         self._environment.setdefault("HOSTLER_SWEEP_INTERVAL_SECONDS", "1")
@@ -179,22 +207,12 @@ class Stack:
         what = getattr(part, "description", "ready")
         self.say(f"{name:<12} {what} ({time.monotonic() - began:.1f} s)")
 
-    def _create_topics(self, broker: Broker) -> None:
-        done = subprocess.run(
-            [sys.executable, "-m", "deploy.topics"],
-            cwd=ROOT,
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise StartError(f"topics on {broker.bootstrap_servers}:\n{done.stderr[-2000:]}")
-
     def restart(self, name: str) -> None:
         """Stop one part if it runs, start it, and return once it is ready."""
         self.parts[name].stop()
         self.parts[name].start()
+        if isinstance(self.parts[name], EmbeddedBroker):
+            self.parts["topics"].start()
 
     def kill(self, name: str) -> None:
         """SIGKILL one part; `restart` brings it back."""
@@ -223,11 +241,6 @@ class Stack:
     def _end(parts: Iterable[Part]) -> None:
         for part in parts:
             part.stop()
-
-
-def new_api_key() -> str:
-    """A key of 256 random bits."""
-    return f"hostler_{secrets.token_urlsafe(32)}"
 
 
 def lock(folder: Path) -> IO[str]:
@@ -261,7 +274,14 @@ def holder(folder: Path) -> int | None:
     return None
 
 
+def local_folder() -> Path:
+    """Where `make up` and `make demo` keep data and logs: HOSTLER_LOCAL_FOLDER, else .local."""
+    return Path(os.environ.get("HOSTLER_LOCAL_FOLDER") or ROOT / ".local").resolve()
+
+
 def forget(folder: Path) -> None:
     """Remove the data and logs of an earlier stack."""
     for name in ("broker", "postgres", "cloud", "logs"):
         rmtree(folder / name, ignore_errors=True)
+    for name in ("api_key", "internal_secret"):
+        (folder / name).unlink(missing_ok=True)

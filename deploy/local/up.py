@@ -14,10 +14,9 @@ from deploy.local.catalog import choose
 from deploy.local.client import Client, DemoError
 from deploy.local.kafka_jars import FetchError
 from deploy.local.processes import StartError
-from deploy.local.stack import ROOT, SERVICES, Stack
+from deploy.local.stack import SERVICES, Stack, local_folder
 from deploy.local.view import LogView
 
-FOLDER: Final = ROOT / ".local"
 CONSOLE: Final = Console(highlight=False)
 
 
@@ -25,7 +24,7 @@ def main() -> int:
     """0 after Ctrl-C, SIGTERM or `make down`; 1 when a part does not start."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
-    stack = Stack(FOLDER, say=lambda line: CONSOLE.print(line, style="dim"))
+    stack = Stack(local_folder(), say=lambda line: CONSOLE.print(line, style="dim"))
     try:
         stack.start(fresh="HOSTLER_KEEP_DATA" not in os.environ)
         CONSOLE.print(greeting(stack), soft_wrap=True)
