@@ -18,6 +18,7 @@ from tests.conformance.account import Account, new_request_id, opened_account
 from tests.conformance.targets import DRIVERS, Control, Target, opened
 from tests.infra.plan import Infrastructure
 
+pytestmark = pytest.mark.timeout(300)  # a real cloud takes its time
 NOBODY = "11111111-1111-4111-8111-111111111111"
 
 
@@ -101,8 +102,8 @@ async def test_two_servers_of_one_mark_are_both_found_the_older_first(
     account: Account, driver: Driver
 ) -> None:
     mark = account.new_mark()
-    first = await account.active(mark)
-    second = await account.active(mark)
+    first = await account.active(mark, networks=[])
+    second = await account.active(mark, networks=[])
     found = await driver.find(mark)
     assert [s.snapshot.server_id for s in found.servers] == [first, second]
 
@@ -189,7 +190,9 @@ async def test_an_update_sets_what_it_gives_and_keeps_the_mark(
     account: Account, driver: Driver
 ) -> None:
     mark = account.new_mark()
-    server_id = await account.active(mark, metadata={"old": "1"}, tags=["old"], description="old")
+    server_id = await account.active(
+        mark, networks=[], metadata={"old": "1"}, tags=["old"], description="old"
+    )
     name = f"{account.project_id}-renamed"
     wanted = Update(name=name, description="", metadata={"new": "2"}, tags=["b", "a"])
     assert (await driver.update(server_id, wanted, new_request_id())).server_id == server_id
@@ -210,7 +213,7 @@ async def test_a_deleted_server_goes_and_deleting_it_again_succeeds(
     account: Account, driver: Driver
 ) -> None:
     mark = account.new_mark()
-    server_id = await account.active(mark)
+    server_id = await account.active(mark, networks=[])
     before = (await driver.look(server_id)).clock
     await driver.delete(server_id, new_request_id())
     await account.gone(server_id)
