@@ -42,6 +42,8 @@ class Ordered:
     error: Exception | None = None
     after_effect: bool = False
     late: timedelta = timedelta()
+    meanwhile: Callable[[], object] = bool
+    """What else happens during the call."""
 
 
 @dataclass
@@ -89,10 +91,11 @@ class FakeCloud:
         *,
         after_effect: bool = False,
         late: timedelta = timedelta(),
+        meanwhile: Callable[[], object] = bool,
         times: int = 1,
     ) -> None:
         """Have the next `times` calls of `method` fail so; orders are used up in turn."""
-        self._faults[method].extend(Ordered(error, after_effect, late) for _ in range(times))
+        self._faults[method].extend([Ordered(error, after_effect, late, meanwhile)] * times)
 
     def called(self, method: str) -> int:
         """How often a method was called."""
@@ -177,6 +180,7 @@ class FakeCloud:
         result = effect()
         for server_id in self.servers.keys() - before:
             self.servers[server_id].shows_from += ordered.late
+        ordered.meanwhile()
         if ordered.error is not None:
             raise ordered.error
         return result

@@ -6,7 +6,6 @@ from uuid import UUID
 from sqlalchemy import select
 
 from chassis.ids import new_id
-from chassis.migrations import migrate
 from chassis.testing import VirtualClock, hear, said
 from contracts.message import Body, Command, Message
 from contracts.operation.commands import Cancel
@@ -50,10 +49,6 @@ class Bench:
         )
         self.services.append(made)
         return made
-
-    async def open(self) -> "Bench":
-        await migrate(self.service.database)
-        return self
 
     async def close(self) -> None:
         for service in self.services:

@@ -1,0 +1,119 @@
+"""How workers share the table: order, fairness, leases, drain."""
+
+import asyncio
+from datetime import timedelta
+
+from chassis.ids import new_id
+from contracts.vm.commands import Stop
+from tests.unit.provisioner.world import CREATE, Bench
+
+
+async def test_two_workers_on_one_table_do_nothing_twice(bench: Bench) -> None:
+    for _ in range(20):
+        await bench.ask(CREATE, vm_id=new_id())
+    rival = bench.another().worker
+    some, others = await asyncio.gather(bench.service.worker.claim(), rival.claim())
+    ids = [claim.operation.id for claim in (*some, *others)]
+    assert len(ids) == len(set(ids))
+    await asyncio.gather(
+        *(bench.service.worker.work(c) for c in some), *(rival.work(c) for c in others)
+    )
+    await bench.work()
+    await rival.step()
+    assert bench.cloud.called("create") == 20
+
+
+async def test_one_slow_cloud_leaves_room_for_the_others(database_url: str) -> None:
+    bench = Bench(database_url, worker_concurrency=6, account_concurrency=2)
+    for _ in range(20):
+        await bench.ask(CREATE, vm_id=new_id(), account="slow")
+    for _ in range(3):
+        await bench.ask(CREATE, vm_id=new_id(), account="fast")
+    worker = bench.service.worker
+    claims = await worker.claim()
+    assert sorted(c.operation.account for c in claims) == ["fast", "fast", "slow", "slow"]
+    for claim in claims:
+        if claim.operation.account == "fast":
+            await worker.work(claim)
+    assert [c.operation.account for c in await worker.claim()] == ["fast"]
+    await bench.close()
+
+
+async def test_no_more_is_claimed_than_there_is_room_for(database_url: str) -> None:
+    bench = Bench(database_url, worker_concurrency=3)
+    for _ in range(5):
+        await bench.ask(CREATE, vm_id=new_id())
+    assert len(await bench.service.worker.claim()) == 3
+    assert await bench.service.worker.claim() == []
+    await bench.close()
+
+
+async def test_a_vms_second_command_is_nobodys_while_the_first_is_under_way(
+    bench: Bench,
+) -> None:
+    await bench.have_server()
+    await bench.ask(Stop())
+    await bench.ask(Stop())
+    rival = bench.another().worker
+    assert len(await bench.service.worker.claim()) == 1
+    assert await rival.claim() == []
+
+
+async def test_a_lease_is_renewed_while_its_call_runs(database_url: str) -> None:
+    bench = Bench(database_url, lease_ttl=timedelta(milliseconds=30))
+    worker = bench.service.worker
+    await bench.ask(CREATE)
+    (claim,) = await worker.claim()
+    renewing = asyncio.create_task(worker.renew_leases())
+    bench.clock.advance(seconds=600)
+    while (await bench.row(claim.operation.id)).due_at == claim.operation.due_at:
+        await asyncio.sleep(0.01)
+    renewing.cancel()
+    await asyncio.gather(renewing, return_exceptions=True)
+    assert await bench.another().worker.claim() == []
+    await bench.close()
+
+
+async def test_a_drain_lets_the_call_under_way_finish_and_records_it(bench: Bench) -> None:
+    gate = bench.cloud.gates["create"] = asyncio.Event()
+    operation_id = await bench.ask(CREATE)
+    running = asyncio.create_task(bench.service.worker.run())
+    await bench.cloud.arrived["create"].wait()
+    running.cancel()
+    await asyncio.sleep(0)
+    gate.set()
+    await asyncio.gather(running, return_exceptions=True)
+    row = await bench.row(operation_id)
+    assert (row.state, row.lease_token) == ("waiting", None)
+
+
+async def test_a_drain_gives_back_what_does_not_finish_so_that_the_next_one_looks_first(
+    database_url: str,
+) -> None:
+    bench = Bench(database_url, worker_drain=timedelta(0))
+    bench.cloud.gates["create"] = asyncio.Event()
+    operation_id = await bench.ask(CREATE)
+    running = asyncio.create_task(bench.service.worker.run())
+    await bench.cloud.arrived["create"].wait()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    row = await bench.row(operation_id)
+    assert (row.state, row.lease_token) == ("queued", None)
+    assert row.asked_at is not None
+    bench.cloud.gates.clear()
+    await bench.kill()
+    await bench.later(3)
+    assert bench.cloud.calls == ["create", "find", "create", "find"]
+    assert len(bench.cloud.alive()) == 1
+    await bench.close()
+
+
+async def test_a_worker_at_rest_is_woken_by_a_new_command(database_url: str) -> None:
+    bench = Bench(database_url, poll=timedelta(hours=1))
+    running = asyncio.create_task(bench.service.worker.run())
+    await asyncio.sleep(0.05)
+    await bench.ask(CREATE)
+    await asyncio.wait_for(bench.cloud.arrived["create"].wait(), 30)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await bench.close()
