@@ -14,6 +14,7 @@ from deploy.local.client import WAIT, Client, DemoError, Follower, Json
 from deploy.local.timeline import Timeline
 
 AUDIT_SECONDS: Final = 15.0
+SHOWN: Final = frozenset({"name", "state", "task"})
 
 
 class Journey:
@@ -172,8 +173,12 @@ def describe(event: Json) -> str:
     data = event["data"]
     if event["type"] != "vm.changed.v1":
         return f"{event['type']} {data.get('command', '')}".rstrip()
-    fields = [f"{key}: {data['old'].get(key)} → {value}" for key, value in data["new"].items()]
-    return f"vm.changed.v1 (origin {data['origin']}) {', '.join(fields)[:120]}"
+    told = [
+        f"{key}: {data['old'].get(key)} → {data['new'][key]}" for key in SHOWN & data["new"].keys()
+    ]
+    others = sorted(key for key in data["new"].keys() - SHOWN if data["new"][key])
+    also = [f"also {', '.join(others)}"] if others else []
+    return f"vm.changed.v1 (origin {data['origin']}) {', '.join(sorted(told) + also)}"
 
 
 def stop_server(cloud: str, clouds_yaml: Path | None, server_id: str) -> None:
