@@ -64,8 +64,11 @@ async def record(
     session: AsyncSession, account: str, sightings: Sightings, at: datetime, clock: Clock
 ) -> None:
     """Write sightings and say what changed. Unknown VMs are taken in with their mark's project."""
-    await _take_in(session, account, sightings)
     rows = await _rows(session, sightings, lock=True)
+    unknown = {i: sightings[i] for i in sightings.keys() - {row.vm_id for row in rows}}
+    if unknown:
+        await _take_in(session, account, unknown)
+        rows += await _rows(session, unknown, lock=True)
     watched = await watches.of_vms(session, sightings.keys())
     said: list[Message[Body]] = []
     for row in rows:
@@ -84,12 +87,12 @@ async def _rows(session: AsyncSession, sightings: Sightings, *, lock: bool = Fal
 
 
 async def _take_in(session: AsyncSession, account: str, sightings: Sightings) -> None:
+    """Make rows for VMs that have none: their servers carry the mark, or no VM was found."""
     marks = [seen.mark for each in sightings.values() for seen in each if seen.mark is not None]
     unknown = {"account": account, "state": VmState.UNKNOWN.value, "version": 0}
     rows = {m.vm_id: {"vm_id": m.vm_id, "project_id": m.project_id, **unknown} for m in marks}
-    if rows:
-        new = insert(session, VMS).values(list(rows.values()))
-        await session.execute(new.on_conflict_do_nothing())
+    new = insert(session, VMS).on_conflict_do_nothing()
+    await session.execute(new, list(rows.values()))
 
 
 def _pick(row: Vm | None, seen: Sequence[Seen], at: datetime) -> Seen | None:

@@ -21,7 +21,7 @@ from drivers.base import Driver, Mark
 from services.sync.app import SyncService, build
 from services.sync.settings import SyncSettings
 from services.sync.sweep import Sweeper
-from services.sync.tables import Account, Vm
+from services.sync.tables import VMS, Account, Vm
 from tests.fakes.driver import FakeCloud, FakeDriver
 
 ACCOUNT = "demo-cloud"
@@ -65,6 +65,25 @@ class SyncWorld:
     async def row(self, vm_id: UUID) -> Vm | None:
         async with self.service.database.reading() as session:
             return await session.get(Vm, vm_id)
+
+    async def remember(self, vm_ids: list[UUID]) -> None:
+        """Have sync know servers as they are, without a sweep."""
+        shown = {s.mark.vm_id: s.snapshot for s in self.cloud.shown() if s.mark}
+        rows = [
+            {
+                "vm_id": vm_id,
+                "project_id": "p1",
+                "account": ACCOUNT,
+                "server_id": shown[vm_id].server_id,
+                "state": shown[vm_id].state.value,
+                "snapshot": shown[vm_id].model_dump(mode="json"),
+                "version": 1,
+                "observed_at": self.cloud.now,
+            }
+            for vm_id in vm_ids
+        ]
+        async with self.service.database.session() as session:
+            await session.execute(VMS.insert(), rows)
 
     async def account(self) -> Account:
         async with self.service.database.reading() as session:
