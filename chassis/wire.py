@@ -29,6 +29,7 @@ _HEADERS = {
     "ce_requestid": "request_id",
     "traceparent": "traceparent",
 }
+_MESSAGE = Message[Body]
 _FIXED = {"ce_specversion": "1.0", "content-type": "application/json"}
 
 
@@ -72,7 +73,7 @@ def decode(record: Record) -> Message[Body]:
         raise Poison(f"unknown type {said!r}")
     attributes = {name: record.headers[h] for h, name in _HEADERS.items() if h in record.headers}
     try:
-        return Message[Body].model_validate(
+        return _MESSAGE.model_validate(
             {**attributes, "data": body.model_validate_json(pydantic_core.to_json(data))}
         )
     except ValidationError as error:

@@ -38,6 +38,7 @@ from services.audit.redaction import without_secrets
 from services.audit.tables import HEADS, LEDGER
 
 GENESIS = "0" * 64
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 _BEFORE_DATA = ("account", "actor", "chain")
 _AFTER_DATA = (
     "message_id",
@@ -179,4 +180,4 @@ def _value(value: Any) -> Any:
 
 
 def _json(value: Mapping[str, Any]) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _CANONICAL.encode(value)
