@@ -18,9 +18,9 @@ class OpenStackSettings(BaseSettings):
     threads: int = Field(
         default=8, ge=1, le=64, description="Calls to one account at the same time."
     )
-    connect_timeout: float = Field(default=5.0, gt=0, description="Seconds.")
+    connect_timeout: float = Field(default=4.0, gt=0, description="Seconds.")
     read_timeout: float = Field(
-        default=60.0,
+        default=25.0,
         gt=0,
         description="Seconds without a byte of the answer. Leases must last longer: what a killed "
         "worker has sent may take effect for that long.",
