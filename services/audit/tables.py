@@ -1,10 +1,11 @@
 """Audit's tables: the ledger, of which rows are neither changed nor removed, and its chains' heads."""
 
-from sqlalchemy import BigInteger, Column, Index, Table, Text, UniqueConstraint, Uuid
+from sqlalchemy import BigInteger, Column, Index, MetaData, Table, Text, UniqueConstraint, Uuid
 
 from chassis.database import Instant
 from chassis.migrations import big_id
-from chassis.tables import METADATA
+
+METADATA = MetaData()
 
 LEDGER = Table(
     "ledger",

@@ -9,6 +9,7 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
+    MetaData,
     Row,
     RowMapping,
     Table,
@@ -19,7 +20,8 @@ from sqlalchemy import (
 
 from chassis.database import Instant, Json
 from chassis.migrations import big_id
-from chassis.tables import METADATA
+
+METADATA = MetaData()
 
 VMS = Table(
     "vms",

@@ -8,7 +8,6 @@ from sqlalchemy import BigInteger, Index, Integer, Table, Text, Uuid
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from chassis.database import Instant, Json
-from chassis.tables import INBOX, LEASES, OUTBOX
 
 
 class Base(DeclarativeBase):
@@ -20,11 +19,6 @@ class Base(DeclarativeBase):
         datetime: Instant,
         dict[str, Any]: Json,
     }
-
-
-METADATA = Base.metadata
-for _table in (OUTBOX, INBOX, LEASES):
-    _table.to_metadata(METADATA)
 
 
 class Vm(Base):

@@ -59,8 +59,9 @@ class Scene:
 
     def create(self, name: str = "", **more: Any) -> Json:
         """Ask for a VM; the operation."""
-        body = {"name": name or f"vm-{uuid.uuid4().hex[:8]}", "flavor": "m1.nano"}
-        return self.ask("POST", "/v1/vms", {**body, "image": "tiny-raw", **more})
+        body: Json = {"name": name or f"vm-{uuid.uuid4().hex[:8]}", "flavor": "m1.nano"}
+        body |= {"image": "tiny-raw", "networks": ["private"]}
+        return self.ask("POST", "/v1/vms", {**body, **more})
 
     def has_catalog(self) -> bool:
         """Whether sync has told the gateway what VMs can be made of."""
