@@ -12,8 +12,9 @@ from uuid import UUID
 
 from fastapi import Query, Request
 from pydantic import BaseModel, Field
-from sqlalchemy import Column, Row, Select, and_, or_
+from sqlalchemy import Column, Row, Select, Uuid, literal, tuple_
 
+from chassis.database import Instant
 from chassis.problems import invalid
 
 T = TypeVar("T")
@@ -67,12 +68,9 @@ class Order:
         return query.order_by(*[c.desc() if self.descending else c.asc() for c in columns])
 
     def _behind(self, place: "Place") -> Any:
-        column, key = self.column, self.key
-        if self.descending:
-            ahead, tie = column < place.value, key < place.key
-        else:
-            ahead, tie = column > place.value, key > place.key
-        return or_(ahead, and_(column == place.value, tie))
+        here = tuple_(self.column, self.key)
+        there = tuple_(literal(place.value, self.column.type), literal(place.key, self.key.type))
+        return here < there if self.descending else here > there
 
 
 @dataclass(frozen=True)
@@ -124,10 +122,9 @@ def _plain(value: Any) -> str:
 
 
 def _typed(text: str, column: Column[Any]) -> Any:
-    kind = column.type.python_type
-    if kind is datetime:
+    if isinstance(column.type, Instant):
         return datetime.fromisoformat(text)
-    return UUID(text) if kind is UUID else text
+    return UUID(text) if isinstance(column.type, Uuid) else text
 
 
 def links(request: Request, marker: str | None) -> Links:

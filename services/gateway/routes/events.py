@@ -47,18 +47,23 @@ def read_place(
 
 
 def read_wanted(
+    *,
     caller: Viewer,
     vm_id: Annotated[UUID | None, Query(description="Of this VM.")] = None,
     type: Annotated[  # noqa: A002 - the parameter's name on the wire
-        list[str] | None,
-        Query(max_length=32, description="One or more; `operation.*` stands for all of a kind."),
-    ] = None,
+        list[str],
+        Query(
+            default_factory=list,
+            max_length=32,
+            description="One or more; `operation.*` stands for all of a kind.",
+        ),
+    ],
 ) -> Wanted:
     """What a follower wants to be told."""
-    for each in type or ():
+    for each in type:
         if not re.fullmatch(_TYPE, each):
             raise invalid("query.type", "A type is like `vm.changed.v1` or `operation.*`.")
-    return Wanted(caller.project_id, vm_id, frozenset(type or ()))
+    return Wanted(caller.project_id, vm_id, frozenset(type))
 
 
 @ROUTER.get(

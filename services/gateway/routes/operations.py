@@ -32,7 +32,7 @@ async def list_operations(
     gateway: Here,
     caller: Viewer,
     vm_id: Annotated[UUID | None, Query(description="Of this VM.")] = None,
-    state: Annotated[list[OperationState] | None, Query(description="One or more.")] = None,
+    state: Annotated[list[OperationState], Query(default_factory=list, description="One or more.")],
     command: Annotated[
         str | None, Query(max_length=255, description="A wire name.", examples=["vm.reboot.v1"])
     ] = None,
@@ -41,7 +41,7 @@ async def list_operations(
     total: Annotated[bool, Query(description="Count them all, too.")] = False,
 ) -> Page[Operation]:
     """List the project's operations, the latest first."""
-    wanted = operations.OperationFilter(caller.project_id, vm_id, frozenset(state or ()), command)
+    wanted = operations.OperationFilter(caller.project_id, vm_id, frozenset(state), command)
     order = Order("-created_at", OPERATIONS.c.created_at, OPERATIONS.c.id)
     query = operations.listed(wanted)
     return await page_of(

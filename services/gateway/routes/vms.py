@@ -54,11 +54,13 @@ def read_filter(
     *,
     gateway: Here,
     caller: Viewer,
-    state: Annotated[list[VmState] | None, Query(description="One or more.")] = None,
+    state: Annotated[list[VmState], Query(default_factory=list, description="One or more.")],
+    tag: Annotated[
+        list[str], Query(default_factory=list, max_length=48, description="All of them.")
+    ],
     name: Annotated[str | None, Query(max_length=255, description="Part of the name.")] = None,
     flavor: Annotated[str | None, Query(max_length=255, description="Id or name.")] = None,
     image: Annotated[str | None, Query(max_length=255, description="Id or name.")] = None,
-    tag: Annotated[list[str] | None, Query(max_length=48, description="All of them.")] = None,
     changed_since: Annotated[
         Moment | None, Query(description="Shown differently since then; ISO 8601 with a zone.")
     ] = None,
@@ -68,11 +70,11 @@ def read_filter(
     return vms.VmFilter(
         project_id=caller.project_id,
         account=gateway.account(caller.project_id),
-        states=frozenset(state or ()),
+        states=frozenset(state),
         name=name,
         flavor=flavor,
         image=image,
-        tags=frozenset(tag or ()),
+        tags=frozenset(tag),
         changed_since=changed_since,
         deleted=deleted,
     )

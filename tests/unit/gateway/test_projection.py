@@ -1,0 +1,109 @@
+"""The read model: late, repeated and unknown messages leave it right."""
+
+from uuid import UUID
+
+from chassis.ids import new_id
+from chassis.testing import VirtualClock, hear, said
+from contracts.errors import ErrorCode
+from contracts.message import Body, Message
+from contracts.operation.commands import Cancel
+from contracts.operation.events import Cancelled, Failed, Retrying, Started
+from contracts.operation.states import OperationError
+from contracts.vm.states import VmState
+from services.gateway.context import Gateway
+from tests.unit.gateway.world import NOW, Clients, changed, create, going, make_active, told
+
+QUOTA = OperationError(code=ErrorCode.QUOTA, detail="Quota exceeded for cores.")
+
+
+async def test_an_older_version_changes_nothing(gateway: Gateway, clients: Clients) -> None:
+    vm = await make_active(gateway, clients.operator)
+    await hear(gateway.service, changed(vm["id"], 3, VmState.STOPPED))
+    await hear(gateway.service, changed(vm["id"], 2, VmState.ACTIVE))
+    shown = (await clients.viewer.get(f"/v1/vms/{vm['id']}")).json()
+    assert (shown["state"], shown["version"]) == ("stopped", 3)
+
+
+async def test_the_etag_moves_with_each_visible_change_and_only_then(
+    gateway: Gateway, clients: Clients
+) -> None:
+    vm = await make_active(gateway, clients.operator)
+    url = f"/v1/vms/{vm['id']}"
+    before = (await clients.viewer.get(url)).headers["ETag"]
+    await hear(gateway.service, changed(vm["id"], 1, VmState.ACTIVE))
+    assert (await clients.viewer.get(url)).headers["ETag"] == before
+    await hear(gateway.service, changed(vm["id"], 2, VmState.STOPPED))
+    assert (await clients.viewer.get(url)).headers["ETag"] != before
+
+
+async def test_a_vm_that_is_not_known_gets_its_row(gateway: Gateway, clients: Clients) -> None:
+    vm_id = str(new_id())
+    await hear(gateway.service, changed(vm_id, 4, VmState.ACTIVE, name="old", tags=["x"]))
+    shown = (await clients.viewer.get(f"/v1/vms/{vm_id}")).json()
+    assert (shown["name"], shown["state"], shown["version"]) == ("old", "active", 4)
+    assert (await clients.viewer.get("/v1/vms?tag=x")).json()["items"][0]["id"] == vm_id
+
+
+async def test_an_operation_that_is_not_known_is_rebuilt(
+    gateway: Gateway, clients: Clients
+) -> None:
+    lost = {"id": str(new_id()), "vm_id": str(new_id()), "command": "vm.reboot.v1"}
+    started, issued, succeeded = going(lost)
+    await hear(gateway.service, started, issued)
+    shown = (await clients.viewer.get(f"/v1/vms/{lost['vm_id']}")).json()
+    assert (shown["transition"], shown["operation"]["id"]) == ("rebooting", lost["id"])
+    await hear(gateway.service, succeeded)
+    operation = (await clients.viewer.get(f"/v1/operations/{lost['id']}")).json()
+    assert operation["state"] == "succeeded"
+
+
+async def test_a_retry_says_why_and_on_what_it_waits(gateway: Gateway, clients: Clients) -> None:
+    operation = await create(clients.operator)
+    retrying = Retrying(
+        command="vm.create.v1", attempt=1, due_at=NOW, error=QUOTA, blocked_on="quota"
+    )
+    await hear(gateway.service, about(operation, Started(command="vm.create.v1", attempt=1)))
+    await hear(gateway.service, about(operation, retrying))
+    shown = (await clients.viewer.get(f"/v1/operations/{operation['id']}")).json()
+    assert (shown["state"], shown["blocked_on"]) == ("queued", "quota")
+    assert shown["error"]["detail"] == QUOTA.detail
+
+
+async def test_nothing_follows_an_end(gateway: Gateway, clients: Clients) -> None:
+    operation = await create(clients.operator)
+    failed = Failed(command="vm.create.v1", error=QUOTA)
+    await hear(gateway.service, about(operation, failed), about(operation, failed))
+    await hear(gateway.service, about(operation, Started(command="vm.create.v1", attempt=2)))
+    shown = (await clients.viewer.get(f"/v1/operations/{operation['id']}")).json()
+    assert shown["state"] == "failed"
+    assert [step["name"] for step in shown["steps"]] == ["accepted", "failed"]
+
+
+async def test_a_cancel_is_said_once_and_ends_with_the_provisioners_word(
+    gateway: Gateway, clients: Clients, clock: VirtualClock
+) -> None:
+    operation = await create(clients.operator)
+    await said(gateway.database)
+    url = f"/v1/operations/{operation['id']}"
+    for _ in range(2):
+        assert (await clients.operator.post(f"{url}/cancel")).status_code == 202
+    [message] = await said(gateway.database)
+    assert message.data == Cancel(target=UUID(operation["id"]))
+    assert (message.subject, message.account) == (operation["vm_id"], "simulator")
+    await hear(gateway.service, about(operation, Cancelled(command="vm.create.v1")))
+    assert (await clients.viewer.get(url)).json()["state"] == "cancelled"
+    assert (await clients.operator.post(f"{url}/cancel")).status_code == 409
+
+
+async def test_what_is_started_and_cannot_be_undone_is_not_cancelled(
+    gateway: Gateway, clients: Clients
+) -> None:
+    vm = await make_active(gateway, clients.operator)
+    stop = (await clients.operator.post(f"/v1/vms/{vm['id']}/stop")).json()
+    await hear(gateway.service, about(stop, Started(command="vm.stop.v1", attempt=1)))
+    answer = await clients.operator.post(f"/v1/operations/{stop['id']}/cancel")
+    assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+
+
+def about(operation: dict[str, str], data: Body) -> Message[Body]:
+    return told(data, subject=operation["vm_id"], operation_id=UUID(operation["id"]))
