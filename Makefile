@@ -67,10 +67,6 @@ generated: $(READY) ## files made from the contracts are current
 generate: $(READY) ## write the files made from contracts, routes and settings (MINOR=1: a type gained a field)
 	$(PYTHON) -m deploy.generate $(if $(MINOR),--minor)
 
-.PHONY: generate
-generate: $(READY) ## write the files that are made from the contracts
-	$(PYTHON) -m deploy.generate $(ARGS)
-
 .PHONY: fmt
 fmt: $(READY) ## format, and fix what ruff can fix
 	$(PYTHON) -m ruff format . && $(PYTHON) -m ruff check --fix .
