@@ -89,5 +89,7 @@ class Relay:
         return len(rows)
 
     async def _rest(self) -> None:
+        """Not `wait_for`, which in Python 3.11 loses a cancel that comes with the wake-up."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self.database.said.wait(), IDLE_SECONDS)
+            async with asyncio.timeout(IDLE_SECONDS):
+                await self.database.said.wait()

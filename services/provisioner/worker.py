@@ -62,11 +62,16 @@ class Worker:
                     task = asyncio.create_task(self.work(claimed))
                     self._tasks.add(task)
                     task.add_done_callback(self._done)
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self.wake.wait(), self.settings.poll.total_seconds())
+                await self._rest()
         except asyncio.CancelledError:
             await self._drain()
             raise
+
+    async def _rest(self) -> None:
+        """Not `wait_for`, which in Python 3.11 loses a cancel that comes with the wake-up."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.settings.poll.total_seconds()):
+                await self.wake.wait()
 
     async def renew_leases(self) -> None:
         """Keep the leases of what is under way, until cancelled."""

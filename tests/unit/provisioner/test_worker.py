@@ -117,3 +117,15 @@ async def test_a_worker_at_rest_is_woken_by_a_new_command(database_url: str) -> 
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     await bench.close()
+
+
+async def test_a_drain_that_comes_together_with_new_work_is_not_lost(database_url: str) -> None:
+    bench = Bench(database_url, poll=timedelta(hours=1))
+    worker = bench.service.worker
+    running = asyncio.create_task(worker.run())
+    await asyncio.sleep(0.1)
+    worker.wake.set()
+    running.cancel()
+    await asyncio.wait([running], timeout=30)
+    assert running.cancelled()
+    await bench.close()
