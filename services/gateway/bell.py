@@ -29,6 +29,10 @@ class Bell:
         self.ring()
 
     async def wait(self, at_most: float) -> None:
-        """Return when it rings, or after `at_most` seconds."""
+        """Return when it rings, or after `at_most` seconds.
+
+        Not `wait_for`, which in Python 3.11 loses a cancel that comes with the wake-up.
+        """
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._rung.wait(), at_most)
+            async with asyncio.timeout(at_most):
+                await self._rung.wait()

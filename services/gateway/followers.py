@@ -95,6 +95,11 @@ class Tail:
         self._since = 0
         """`_recent` holds every event behind this one."""
 
+    @property
+    def in_memory(self) -> int:
+        """How many events are held for followers that are not far behind."""
+        return len(self._recent)
+
     async def watch(self) -> None:
         """Read what is new, all the while."""
         while True:

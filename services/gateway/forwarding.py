@@ -8,7 +8,7 @@ from chassis.errors import Retry
 from contracts.errors import ErrorCode
 
 RETRY = timedelta(seconds=5)
-_PASSED = {200, 400, 404}
+_PASSED = {200, 400}
 
 
 class Audit:
@@ -26,7 +26,9 @@ class Audit:
         headers = {"Authorization": f"Bearer {token}", "X-Openstack-Request-Id": request_id}
         try:
             async with self._client() as client:
-                answer = await client.get(f"{self.url}{path}?{query}", headers=headers)
+                answer = await client.get(
+                    f"{self.url}{path}" + (f"?{query}" if query else ""), headers=headers
+                )
         except httpx.HTTPError as error:
             raise _down(type(error).__name__) from error
         if answer.status_code not in _PASSED:

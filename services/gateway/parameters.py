@@ -5,10 +5,10 @@ import unicodedata
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import Request
+from fastapi import Query, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
 from chassis.problems import FieldError, Refusal, invalid
 from contracts.errors import ErrorCode
@@ -65,3 +65,13 @@ def _utc(moment: datetime) -> datetime:
 
 Moment = Annotated[AwareDatetime, BeforeValidator(_iso), AfterValidator(_utc)]
 """A time in a query parameter, in UTC."""
+
+EventTypes = Annotated[
+    list[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(\.[a-z0-9_]+)*(\.\*)?$", max_length=100)]],
+    Query(
+        default_factory=list,
+        max_length=32,
+        description="One or more; `operation.*` stands for all of a kind.",
+    ),
+]
+"""Which types of messages."""

@@ -1,24 +1,46 @@
 """The audit trail: served by audit, to whom the gateway vouches for the caller."""
 
-from typing import Annotated
+from typing import Annotated, Literal
+from uuid import UUID
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import Depends, Query, Request, Response
 
 from chassis.identity import Caller
-from contracts.errors import ErrorCode
 from contracts.identity import Role
 from services.gateway import documents
 from services.gateway.context import Here, RequestId
 from services.gateway.identity.permission import permit
+from services.gateway.pages import Limit, Marker
+from services.gateway.parameters import EventTypes, Moment
+from services.gateway.routes.guard import guarded
 
-# Not guarded: audit knows its own parameters and refuses the others by itself.
-ROUTER = APIRouter(prefix="/v1/audit", tags=["audit"])
+ROUTER = guarded("/audit", "audit")
 Reader = Annotated[Caller, Depends(permit(Role.VIEWER, "audit.read"))]
-Verifier = Annotated[Caller, Depends(permit(Role.VIEWER, "audit.verify"))]
-_ANSWERS = documents.problems(ErrorCode.NOT_FOUND)
+Verifier = Annotated[Caller, Depends(permit(Role.ADMIN, "audit.verify"))]
+_ANSWERS = documents.problems()
 
 
-@ROUTER.get("", responses=_ANSWERS, response_model=dict[str, object])
+def check_filter(
+    *,
+    type: EventTypes,  # noqa: A002 - the parameter's name on the wire
+    vm_id: Annotated[UUID | None, Query(description="About this VM.")] = None,
+    operation_id: Annotated[UUID | None, Query(description="Of this operation.")] = None,
+    actor: Annotated[str | None, Query(max_length=255, description="Who caused it.")] = None,
+    since: Annotated[Moment | None, Query(description="Said at this time or later.")] = None,
+    until: Annotated[Moment | None, Query(description="Said before this time.")] = None,
+    order: Annotated[Literal["asc", "desc"], Query(description="`asc`: newest last.")] = "asc",
+    limit: Limit = 100,
+    marker: Marker = None,
+) -> None:
+    """Check what audit is asked; it gets the query as the caller wrote it."""
+
+
+@ROUTER.get(
+    "",
+    responses=_ANSWERS,
+    response_model=dict[str, object],
+    dependencies=[Depends(check_filter)],
+)
 async def read_audit(
     request: Request, request_id: RequestId, gateway: Here, caller: Reader
 ) -> Response:
@@ -30,7 +52,7 @@ async def read_audit(
 async def verify_audit(
     request: Request, request_id: RequestId, gateway: Here, caller: Verifier
 ) -> Response:
-    """Verify the hash chain of the project's trail."""
+    """Verify the hash chains of the whole ledger. Only for admins: it reads all of it."""
     return await _forward(request, request_id, gateway, caller)
 
 

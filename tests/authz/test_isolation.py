@@ -1,0 +1,149 @@
+"""Every route under /v1: shut without a key, blind to other projects, closed to lesser roles.
+
+A route that is missing in ROUTES must stand in `uncovered.txt`, which is pinned empty.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from contracts.identity import Role
+from services.gateway.app import ROUTERS
+from services.gateway.context import Gateway
+from services.gateway.routes.actions import ACTIONS
+from tests.unit.gateway.conftest import client, clients, clock, gateway, new_gateway
+from tests.unit.gateway.world import CREATE, Clients, make_active
+
+__all__ = ["clients", "clock", "gateway", "new_gateway"]
+UNCOVERED = Path(__file__).parent / "uncovered.txt"
+
+
+@dataclass(frozen=True)
+class Route:
+    """What a stranger gets: 404 where a thing is named, an empty list, or a thing of their own."""
+
+    method: str
+    path: str
+    role: Role
+    stranger: str
+    body: object = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+VIEWER, OPERATOR, ADMIN = Role.VIEWER, Role.OPERATOR, Role.ADMIN
+ROUTES = [
+    Route("GET", "/v1", VIEWER, "own"),
+    Route("POST", "/v1/vms", OPERATOR, "own", CREATE),
+    Route("GET", "/v1/vms", VIEWER, "empty"),
+    Route("GET", "/v1/vms/{vm_id}", VIEWER, "404"),
+    Route("PATCH", "/v1/vms/{vm_id}", OPERATOR, "404", {"name": "mine"}),
+    Route("DELETE", "/v1/vms/{vm_id}", OPERATOR, "404"),
+    *[Route("POST", f"/v1/vms/{{vm_id}}/{a.verb()}", a.role, "404") for a in ACTIONS],
+    Route("GET", "/v1/operations", VIEWER, "empty"),
+    Route("GET", "/v1/operations/{operation_id}", VIEWER, "404"),
+    Route("POST", "/v1/operations/{operation_id}/cancel", OPERATOR, "404"),
+    Route("GET", "/v1/flavors", VIEWER, "empty"),
+    Route("GET", "/v1/flavors/{flavor_id}", VIEWER, "404"),
+    Route("GET", "/v1/images", VIEWER, "empty"),
+    Route("GET", "/v1/images/{image_id}", VIEWER, "404"),
+    Route("GET", "/v1/networks", VIEWER, "empty"),
+    Route("GET", "/v1/keypairs", VIEWER, "empty"),
+    Route("GET", "/v1/events", VIEWER, "own"),
+    Route("GET", "/v1/audit", VIEWER, "own"),
+    Route("GET", "/v1/audit/verify", ADMIN, "own"),
+    Route("POST", "/v1/api-keys", ADMIN, "own", {"name": "mine", "role": "viewer"}),
+    Route("GET", "/v1/api-keys", ADMIN, "own"),
+    Route("DELETE", "/v1/api-keys/{key_id}", ADMIN, "404"),
+]
+
+
+@pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    return sqlite_url
+
+
+@pytest.fixture
+async def ids(gateway: Gateway, clients: Clients) -> dict[str, str]:
+    """Things of the project `demo`, and of its account."""
+    vm = await make_active(gateway, clients.operator)
+    operations = (await clients.operator.get("/v1/operations")).json()["items"]
+    keys = (await clients.admin.get("/v1/api-keys")).json()["items"]
+    return {
+        "vm_id": vm["id"],
+        "operation_id": operations[0]["id"],
+        "key_id": keys[-1]["id"],
+        "flavor_id": "f-1",
+        "image_id": "i-1",
+    }
+
+
+def test_every_route_is_in_the_table() -> None:
+    served = {
+        f"{method} {getattr(route, 'path', '')}"
+        for router in ROUTERS
+        for route in router.routes
+        for method in getattr(route, "methods", ())
+        if getattr(route, "path", "").startswith("/v1")
+    }
+    uncovered = set(UNCOVERED.read_text().split("\n")) - {""}
+    assert uncovered == set(), "write a row in ROUTES instead"
+    assert served - {route.name for route in ROUTES} == uncovered
+
+
+async def test_no_route_opens_without_a_key(clients: Clients, ids: dict[str, str]) -> None:
+    for route in ROUTES:
+        path = route.path.format_map(ids)
+        answer = await clients.nobody.request(route.method, path, json=route.body)
+        assert answer.status_code == 401, route.name
+
+
+async def test_a_stranger_sees_nothing_of_another_project(
+    clients: Clients, ids: dict[str, str]
+) -> None:
+    for route in ROUTES:
+        if route.stranger == "own":
+            continue
+        path = route.path.format_map(ids)
+        answer = await clients.stranger.request(route.method, path, json=route.body)
+        if route.stranger == "404":
+            assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), route.name
+        else:
+            assert answer.json()["items"] == [], route.name
+
+
+async def test_what_a_stranger_did_changed_nothing(clients: Clients, ids: dict[str, str]) -> None:
+    before = (await clients.viewer.get(f"/v1/vms/{ids['vm_id']}")).json()
+    await test_a_stranger_sees_nothing_of_another_project(clients, ids)
+    assert (await clients.viewer.get(f"/v1/vms/{ids['vm_id']}")).json() == before
+    keys = (await clients.admin.get("/v1/api-keys")).json()["items"]
+    assert not any(key["revoked_at"] for key in keys)
+
+
+async def test_a_strangers_own_lists_hold_their_own_alone(
+    clients: Clients, ids: dict[str, str]
+) -> None:
+    who = (await clients.stranger.get("/v1")).json()["caller"]
+    assert who["project_id"] == "other"
+    keys = (await clients.stranger.get("/v1/api-keys")).json()["items"]
+    assert ids["key_id"] not in [key["id"] for key in keys]
+
+
+async def test_a_lesser_role_is_refused_by_every_route_that_asks_for_more(
+    clients: Clients, ids: dict[str, str]
+) -> None:
+    lesser = {ADMIN: [clients.viewer, clients.operator], OPERATOR: [clients.viewer], VIEWER: []}
+    for route in ROUTES:
+        for each in lesser[route.role]:
+            path = route.path.format_map(ids)
+            answer = await each.request(route.method, path, json=route.body)
+            assert (answer.status_code, answer.json()["code"]) == (403, "forbidden"), route.name
+
+
+async def test_a_key_is_of_one_project_only(gateway: Gateway, clients: Clients) -> None:
+    made = await clients.stranger.post("/v1/api-keys", json={"name": "x", "role": "admin"})
+    async with client(gateway, made.json()["key"]) as theirs:
+        assert (await theirs.get("/v1")).json()["caller"]["project_id"] == "other"
