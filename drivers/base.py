@@ -159,3 +159,15 @@ class Reboots(ABC):
     @abstractmethod
     async def reboot(self, server_id: str, *, hard: bool, request_id: str) -> Issued:
         """Ask for a restart: `hard` cuts the power, else the guest is asked."""
+
+
+class Pauses(ABC):
+    """Can freeze servers in their host's memory."""
+
+    @abstractmethod
+    async def pause(self, server_id: str, request_id: str) -> Issued:
+        """Ask for a pause. A server that is paused already MUST be a success."""
+
+    @abstractmethod
+    async def unpause(self, server_id: str, request_id: str) -> Issued:
+        """Ask it to go on. A server that is running already MUST be a success."""

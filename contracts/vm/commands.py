@@ -108,6 +108,26 @@ class Reboot(Action):
     hard: bool = Field(default=False, description="Cut the power instead of asking the guest.")
 
 
+class Pause(Action):
+    """Freeze a VM in its host's memory."""
+
+    type: Literal["vm.pause.v1"] = "vm.pause.v1"
+    change = Change.of({VmState.ACTIVE}, Transition.PAUSING, VmState.PAUSED)
+    deadline = timedelta(minutes=5)
+    role = Role.OPERATOR
+    emits = events.Paused
+
+
+class Unpause(Action):
+    """Let a paused VM go on."""
+
+    type: Literal["vm.unpause.v1"] = "vm.unpause.v1"
+    change = Change.of({VmState.PAUSED}, Transition.UNPAUSING, VmState.ACTIVE)
+    deadline = timedelta(minutes=5)
+    role = Role.OPERATOR
+    emits = events.Unpaused
+
+
 class Sync(Action):
     """Look at the VM in the cloud now."""
 
@@ -119,5 +139,6 @@ class Sync(Action):
 
 
 VmCommand = Annotated[
-    Create | Update | Delete | Start | Stop | Reboot | Sync, Field(discriminator="type")
+    Create | Update | Delete | Start | Stop | Reboot | Pause | Unpause | Sync,
+    Field(discriminator="type"),
 ]

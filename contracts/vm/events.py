@@ -77,7 +77,28 @@ class Rebooted(Happened):
     type: Literal["vm.rebooted.v1"] = "vm.rebooted.v1"
 
 
+class Paused(Happened):
+    """A VM was frozen in its host's memory."""
+
+    type: Literal["vm.paused.v1"] = "vm.paused.v1"
+
+
+class Unpaused(Happened):
+    """A paused VM runs again."""
+
+    type: Literal["vm.unpaused.v1"] = "vm.unpaused.v1"
+
+
 VmEvent = Annotated[
-    Changed | Observed | Created | Updated | Deleted | Started | Stopped | Rebooted,
+    Changed
+    | Observed
+    | Created
+    | Updated
+    | Deleted
+    | Started
+    | Stopped
+    | Rebooted
+    | Paused
+    | Unpaused,
     Field(discriminator="type"),
 ]

@@ -67,7 +67,7 @@ Name = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_name)
 Reference = Annotated[
     str, Field(min_length=1, max_length=255, description="An id or a name."), AfterValidator(_name)
 ]
-Description = Annotated[str, Field(max_length=255), AfterValidator(_prose)]
+Description = Annotated[str, Field(max_length=255), AfterValidator(_printable)]
 Tag = Annotated[str, Field(min_length=1, max_length=60), AfterValidator(_tag)]
 Tags = Annotated[
     list[Tag],

@@ -31,6 +31,8 @@ class Transition(StrEnum):
     STARTING = "starting"
     STOPPING = "stopping"
     REBOOTING = "rebooting"
+    PAUSING = "pausing"
+    UNPAUSING = "unpausing"
     UPDATING = "updating"
     LOOKING = "looking"
     DELETING = "deleting"

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 from contracts.catalog.events import CatalogEvent
 from contracts.vm.commands import Create, Update
 from contracts.vm.states import VmState
-from drivers.base import ActionRecord, Driver, Issued, Looked, Mark, Powers, Reboots
+from drivers.base import ActionRecord, Driver, Issued, Looked, Mark, Pauses, Powers, Reboots
 from drivers.openstack import actions, errors, orders, sweep
 from drivers.openstack.calls import Call
 from drivers.openstack.catalog import catalog
@@ -25,7 +25,7 @@ class _Created(BaseModel):
     server: _Ref
 
 
-class OpenStackDriver(Driver, Powers, Reboots):
+class OpenStackDriver(Driver, Powers, Reboots, Pauses):
     """One account. What it needs of the cloud: Nova 2.79, Glance v2, Neutron v2."""
 
     def __init__(self, account: str, settings: OpenStackSettings | None = None) -> None:
@@ -64,6 +64,14 @@ class OpenStackDriver(Driver, Powers, Reboots):
         """`reboot`, SOFT or HARD."""
         action = {"reboot": {"type": "HARD" if hard else "SOFT"}}
         return await self._act(server_id, action, request_id, None)
+
+    async def pause(self, server_id: str, request_id: str) -> Issued:
+        """`pause`."""
+        return await self._act(server_id, {"pause": None}, request_id, VmState.PAUSED)
+
+    async def unpause(self, server_id: str, request_id: str) -> Issued:
+        """`unpause`."""
+        return await self._act(server_id, {"unpause": None}, request_id, VmState.ACTIVE)
 
     async def find(self, mark: Mark) -> Looked:
         """By the VM's tag."""

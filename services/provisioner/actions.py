@@ -12,8 +12,19 @@ from chassis.errors import Terminal
 from chassis.leases import Clock
 from contracts.errors import ErrorCode
 from contracts.operation.states import OperationError
-from contracts.vm.commands import Create, Delete, Reboot, Start, Stop, Sync, Update, VmCommand
-from drivers.base import ActionRecord, Driver, Issued, Looked, Mark, Powers, Reboots
+from contracts.vm.commands import (
+    Create,
+    Delete,
+    Pause,
+    Reboot,
+    Start,
+    Stop,
+    Sync,
+    Unpause,
+    Update,
+    VmCommand,
+)
+from drivers.base import ActionRecord, Driver, Issued, Looked, Mark, Pauses, Powers, Reboots
 from services.provisioner.settling import (
     Doubt,
     Failed,
@@ -89,6 +100,12 @@ async def perform(  # noqa: PLR0911 - a return per command
             return await _once(
                 driver, order, lambda server: reboots.reboot(server, hard=hard, request_id=rid)
             )
+        case Pause():
+            pauses = _able(driver, Pauses)
+            return await _once(driver, order, lambda server: pauses.pause(server, rid))
+        case Unpause():
+            pauses = _able(driver, Pauses)
+            return await _once(driver, order, lambda server: pauses.unpause(server, rid))
         case _:
             assert_never(order.command)
 

@@ -13,7 +13,7 @@ from contracts.errors import ErrorCode
 from contracts.vm.commands import Update
 from contracts.vm.fields import MARK
 from contracts.vm.states import VmState
-from drivers.base import Driver, Powers, Reboots
+from drivers.base import Driver, Pauses, Powers, Reboots
 from tests.conformance.account import Account, new_request_id, opened_account
 from tests.conformance.targets import DRIVERS, Control, Target, opened
 from tests.infra.plan import Infrastructure
@@ -50,6 +50,13 @@ def powers(driver: Driver) -> Powers:
 def reboots(driver: Driver) -> Reboots:
     if not isinstance(driver, Reboots):
         pytest.skip("the driver cannot reboot servers")
+    return driver
+
+
+@pytest.fixture
+def pauses(driver: Driver) -> Pauses:
+    if not isinstance(driver, Pauses):
+        pytest.skip("the driver cannot pause servers")
     return driver
 
 
@@ -171,6 +178,17 @@ async def test_a_reboot_is_remembered_by_the_cloud_under_the_id_that_it_gave(
     assert (latest.action, latest.request_id) == ("reboot", issued.cloud_request_id)
     assert (latest.failed, latest.finished) == (False, True)
     assert abs(latest.started_at - issued.called_at) < timedelta(seconds=30)
+
+
+async def test_pausing_and_unpausing_again_and_again_succeeds(
+    account: Account, pauses: Pauses, server: str
+) -> None:
+    await pauses.pause(server, new_request_id())
+    await account.settled(server, VmState.PAUSED)
+    assert (await pauses.pause(server, new_request_id())).server_id == server
+    await pauses.unpause(server, new_request_id())
+    await account.settled(server, VmState.ACTIVE)
+    assert (await pauses.unpause(server, new_request_id())).server_id == server
 
 
 async def test_a_server_that_is_off_cannot_be_asked_to_reboot(

@@ -22,6 +22,7 @@ from drivers.base import (
     Issued,
     Looked,
     Mark,
+    Pauses,
     Powers,
     Reboots,
     Seen,
@@ -290,7 +291,7 @@ class ReadOnlyDriver(Driver):
         return Looked([Seen(s.snapshot, s.mark) for s in servers], self.cloud.now)
 
 
-class FakeDriver(ReadOnlyDriver, Powers, Reboots):
+class FakeDriver(ReadOnlyDriver, Powers, Reboots, Pauses):
     """A driver with every ability."""
 
     async def start(self, server_id: str, request_id: str) -> Issued:
@@ -298,6 +299,12 @@ class FakeDriver(ReadOnlyDriver, Powers, Reboots):
 
     async def stop(self, server_id: str, request_id: str) -> Issued:
         return await self._power("stop", server_id, VmState.STOPPED, "powering-off", request_id)
+
+    async def pause(self, server_id: str, request_id: str) -> Issued:
+        return await self._power("pause", server_id, VmState.PAUSED, "pausing", request_id)
+
+    async def unpause(self, server_id: str, request_id: str) -> Issued:
+        return await self._power("unpause", server_id, VmState.ACTIVE, "unpausing", request_id)
 
     async def reboot(self, server_id: str, *, hard: bool, request_id: str) -> Issued:
         task = "rebooting_hard" if hard else "rebooting"

@@ -163,7 +163,8 @@ class Scene:
 
     def _read_model(self) -> dict[str, str]:
         vms = self.http.get("/v1/vms?limit=1000").raise_for_status().json()["items"]
-        return {vm["server_id"]: vm["state"] for vm in vms if vm["server_id"]}
+        held = [vm for vm in vms if vm["server_id"] and vm["state"] != "missing"]
+        return {vm["server_id"]: vm["state"] for vm in held}
 
     def _audited(self) -> bool:
         return all(self._ends(each) == 1 for each in set(self.operations))

@@ -3,7 +3,7 @@
 import pytest
 
 from contracts.message import Command
-from contracts.vm.commands import Delete, Reboot, Start, Stop, Sync, Update
+from contracts.vm.commands import Delete, Pause, Reboot, Start, Stop, Sync, Unpause, Update
 from contracts.vm.events import Happened
 from contracts.vm.states import VmState
 from tests.fakes.driver import ReadOnlyDriver
@@ -44,6 +44,8 @@ async def test_user_data_is_forgotten_once_the_operation_has_ended(bench: Bench)
         (Stop(), VmState.ACTIVE, "stop", "vm.stopped.v1"),
         (Start(), VmState.STOPPED, "start", "vm.started.v1"),
         (Reboot(hard=True), VmState.ACTIVE, "reboot", "vm.rebooted.v1"),
+        (Pause(), VmState.ACTIVE, "pause", "vm.paused.v1"),
+        (Unpause(), VmState.PAUSED, "unpause", "vm.unpaused.v1"),
         (Update(name="web-2", tags=["b", "a"]), VmState.ACTIVE, "update", "vm.updated.v1"),
         (Delete(), VmState.ACTIVE, "delete", "vm.deleted.v1"),
     ],
