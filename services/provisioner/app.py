@@ -16,6 +16,7 @@ from drivers import registry
 from drivers.base import Driver
 from services.provisioner.clouds import Clouds
 from services.provisioner.handlers import Handlers
+from services.provisioner.line import move_up
 from services.provisioner.measures import OPEN
 from services.provisioner.outcome import Outcome
 from services.provisioner.settings import ProvisionerSettings
@@ -23,6 +24,7 @@ from services.provisioner.tables import Operation
 from services.provisioner.worker import Worker
 
 MEASURE_SECONDS = 10.0
+MOVE_UP_SECONDS = 5.0
 
 
 class Provisioner(Service):
@@ -40,6 +42,7 @@ class Provisioner(Service):
         self.consume(VM_EVENTS, handlers.on_vm_event)
         self.background("worker", self._work)
         self.background("leases", self.worker.renew_leases)
+        self.background("line", self._move_up)
         self.background("measure", self._measure)
         self.check("clouds", clouds.status, required=False)
 
@@ -49,6 +52,12 @@ class Provisioner(Service):
         except asyncio.CancelledError:
             await self.clouds.close()
             raise
+
+    async def _move_up(self) -> None:
+        while True:
+            await asyncio.sleep(MOVE_UP_SECONDS)
+            async with self.database.session() as session:
+                await move_up(session, self.clock())
 
     async def _measure(self) -> None:
         """Count what is open, and drop what ended long ago."""

@@ -3,22 +3,23 @@
 A VM's operations are worked on one after the other, in their order of arrival.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
 from uuid import UUID
 
-from sqlalchemy import exists, select, update
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import aliased
 
 from chassis.database import changed
 from chassis.ids import new_id
 from chassis.outbox import say
+from contracts.message import Message
 from contracts.operation import events
 from contracts.operation.states import OperationState
 from contracts.vm.commands import Create
+from services.provisioner.line import is_behind
 from services.provisioner.saying import about
 from services.provisioner.tables import Operation, Server
 
@@ -58,28 +59,22 @@ class Room:
 
 async def claim(session: AsyncSession, room: Room, now: datetime, until: datetime) -> list[Claim]:
     """Take the oldest due operations that there is room for, and say that they start."""
-    claimed: list[Claim] = []
+    claimed: list[tuple[Operation, datetime | None]] = []
     left = room
     while left.total > 0:
         full = [account for account in left.running if left.of(account) <= 0]
         rows = await _due(session, left.total, full, now)
         taken, left = _fitting(rows, left)
-        claimed += [await _take(session, operation, now, until) for operation in taken]
+        claimed += [(operation, _take(operation, now, until)) for operation in taken]
         if len(taken) == len(rows):
             break
-    return claimed
+    return await _claims(session, claimed, now) if claimed else []
 
 
 async def _due(
     session: AsyncSession, limit: int, full: list[str], now: datetime
 ) -> list[Operation]:
-    earlier = aliased(Operation)
-    blocked = exists().where(
-        earlier.vm_id == Operation.vm_id,
-        earlier.seq < Operation.seq,
-        earlier.ended_at.is_(None),
-    )
-    due = select(Operation).where(Operation.due_at <= now, ~blocked)
+    due = select(Operation).where(Operation.due_at <= now, ~is_behind())
     due = due.where(Operation.account.not_in(full)).order_by(Operation.due_at, Operation.seq)
     due = due.limit(limit).with_for_update(skip_locked=True, of=Operation)
     return list((await session.execute(due)).scalars())
@@ -95,25 +90,40 @@ def _fitting(rows: Iterable[Operation], room: Room) -> tuple[list[Operation], Ro
     return taken, Room(room.total - len(taken), room.per_account, running)
 
 
-async def _take(
-    session: AsyncSession, operation: Operation, now: datetime, until: datetime
-) -> Claim:
+def _take(operation: Operation, now: datetime, until: datetime) -> datetime | None:
+    """Make it this worker's; since when an attempt before may have got through."""
     _prepare(operation)
     before = operation.asked_at
-    job = _job(operation)
-    operation.lease_token = token = new_id()
-    operation.due_at = until
-    if job is Job.PERFORM:
+    if _job(operation) is Job.PERFORM:
         operation.state = OperationState.RUNNING
         operation.attempts += 1
         operation.asked_at = before or now
-        started = events.Started(
-            command=operation.command, server_id=operation.server_id, attempt=operation.attempts
-        )
-        await say(session, about(operation, started, now))
-    server = await session.get(Server, operation.vm_id)
-    known = operation.server_id or (server.server_id if server else None)
-    return Claim(operation, job, token, known, before)
+    operation.lease_token = new_id()
+    operation.due_at = until
+    return before
+
+
+async def _claims(
+    session: AsyncSession, taken: Sequence[tuple[Operation, datetime | None]], now: datetime
+) -> list[Claim]:
+    vm_ids = [operation.vm_id for operation, _ in taken]
+    found = select(Server.vm_id, Server.server_id).where(Server.vm_id.in_(vm_ids))
+    known = dict((await session.execute(found)).tuples().all())
+    claims = [
+        Claim(o, _job(o), o.lease_token or new_id(), o.server_id or known.get(o.vm_id), before)
+        for o, before in taken
+    ]
+    started = [_started(c.operation, now) for c in claims if c.job is Job.PERFORM]
+    if started:
+        await say(session, *started)
+    return claims
+
+
+def _started(operation: Operation, now: datetime) -> Message[events.Started]:
+    started = events.Started(
+        command=operation.command, server_id=operation.server_id, attempt=operation.attempts
+    )
+    return about(operation, started, now)
 
 
 def _prepare(operation: Operation) -> None:

@@ -8,6 +8,7 @@ from chassis.outbox import say
 from contracts.message import Event
 from contracts.operation import events
 from contracts.operation.states import OperationError, OperationState
+from services.provisioner.line import move_up
 from services.provisioner.measures import count_ended
 from services.provisioner.saying import about
 from services.provisioner.tables import Operation
@@ -60,4 +61,6 @@ async def _end(
     operation.due_at = operation.lease_token = operation.blocked_on = None
     operation.data = {k: v for k, v in operation.data.items() if k not in _NOT_KEPT}
     await say(session, *(about(operation, event, now) for event in said))
+    await session.flush()
+    await move_up(session, now, operation.vm_id)
     count_ended(operation, now)

@@ -52,8 +52,9 @@ class Handlers:
                 await self._judge(session, operation, message, message.data)
 
     async def _queue(self, session: AsyncSession, message: Message[Body], command: Command) -> None:
+        ahead = await _open(session, UUID(message.subject))
         row = insert(session, Operation.metadata.tables["operations"]).values(
-            **_queued(message, command, self.clock())
+            due_at=self.clock() if ahead is None else None, **_queued(message, command)
         )
         await session.execute(row.on_conflict_do_nothing(index_elements=["id"]))
 
@@ -118,7 +119,7 @@ class Handlers:
         self.wake.set()
 
 
-def _queued(message: Message[Body], command: Command, now: datetime) -> dict[str, object]:
+def _queued(message: Message[Body], command: Command) -> dict[str, object]:
     return {
         "id": message.id,
         "vm_id": UUID(message.subject),
@@ -132,7 +133,6 @@ def _queued(message: Message[Body], command: Command, now: datetime) -> dict[str
         "state": OperationState.QUEUED,
         "attempts": 0,
         "bugs": 0,
-        "due_at": now,
         "deadline_at": message.time + command.deadline,
         "doubts": 0,
         "cancel_requested": False,

@@ -39,8 +39,9 @@ class Base(orm.DeclarativeBase):
 class Operation(Base):
     """One command on its way to its outcome.
 
-    `due_at` is when a worker may take it next: a queued one when it is due, one that a worker holds
-    when its lease runs out, a waiting one when doubt about it is to be cleared up; None: never.
+    `due_at` is when a worker may take it next: a queued one when it is due (None while it stands
+    behind another), one that a worker holds when its lease runs out, a waiting one when doubt about
+    it is to be cleared up.
     """
 
     __tablename__ = "operations"

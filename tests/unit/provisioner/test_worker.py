@@ -3,8 +3,12 @@
 import asyncio
 from datetime import timedelta
 
+from sqlalchemy import update
+
 from chassis.ids import new_id
 from contracts.vm.commands import Stop
+from services.provisioner.line import move_up
+from services.provisioner.tables import Operation
 from tests.unit.provisioner.world import CREATE, Bench
 
 
@@ -129,3 +133,18 @@ async def test_a_drain_that_comes_together_with_new_work_is_not_lost(database_ur
     await asyncio.wait([running], timeout=30)
     assert running.cancelled()
     await bench.close()
+
+
+async def test_a_command_that_was_overlooked_when_the_one_ahead_ended_moves_up(
+    bench: Bench,
+) -> None:
+    """It arrived in one transaction while another one ended what was ahead of it."""
+    await bench.have_server()
+    operation_id = await bench.ask(Stop())
+    async with bench.service.database.session() as session:
+        await session.execute(update(Operation).values(due_at=None))
+    assert await bench.work() == 0
+    async with bench.service.database.session() as session:
+        assert await move_up(session, bench.clock()) == 1
+    assert await bench.work() == 1
+    assert await bench.state(operation_id) == "waiting"
