@@ -26,6 +26,12 @@ class SyncSettings(Settings):
     sweep_overlap_seconds: float = Field(
         default=5.0, ge=0, description="How far a sweep reaches back behind the last one's clock."
     )
+    explain_seconds: float = Field(
+        default=1.0,
+        ge=0,
+        description="How long a change that no operation explains waits for one to be heard of, "
+        "before it is said to be external. Less than the overlap.",
+    )
     sweep_full_seconds: float = Field(
         default=600.0, gt=0, description="How often all servers are listed, not the changed alone."
     )

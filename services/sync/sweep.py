@@ -22,6 +22,7 @@ from drivers.base import Driver, Looked
 from services.sync import metrics, watches
 from services.sync.holding import LostLease, guarded, while_held
 from services.sync.looks import Looker
+from services.sync.patience import Patience, old_news
 from services.sync.portions import portions
 from services.sync.recording import news, record
 from services.sync.reporting import report
@@ -53,6 +54,7 @@ class Sweeper:
         self.clock = clock
         self.database = lease.database
         self.looker = Looker(account, driver, lease, settings, clock)
+        self.patience = Patience(timedelta(seconds=settings.explain_seconds))
         self.wake = asyncio.Event()
         """Set when something on the account has begun to be watched."""
 
@@ -92,7 +94,7 @@ class Sweeper:
         """Seconds until the next round is due; 0 or less: now."""
         async with self.database.reading() as session:
             account = await session.get(Account, self.account)
-            hasty = await watches.hasten(session, self.account)
+            hasty = self.patience.waiting or await watches.hasten(session, self.account)
         if account is None:
             return 0
         now = self.clock()
@@ -105,7 +107,8 @@ class Sweeper:
 
     async def _rest(self, pause: float) -> None:
         with suppress(TimeoutError):
-            await asyncio.wait_for(self.wake.wait(), pause)
+            async with asyncio.timeout(pause):
+                await self.wake.wait()
 
     async def _round(self) -> None:
         began = self.clock()
@@ -115,8 +118,9 @@ class Sweeper:
             account = await session.get_one(Account, self.account)
         if account.since is None:
             return await self._first(began)
+        self.patience.begin()
         at = await self._sweep("changes", account.since - self.settings.overlap)
-        await self._complete(since=at, swept_at=began)
+        await self._complete(since=account.since if self.patience.waiting else at, swept_at=began)
         await self._tell(at)
         if account.next_full_at is None or account.next_full_at <= began:
             await self._sweep_all(began)
@@ -129,7 +133,7 @@ class Sweeper:
 
     async def _first(self, began: datetime) -> None:
         """List everything where there is no clock yet to list changes from."""
-        at = await self._sweep("all", None)
+        at = await self._sweep("first", None)
         await self._complete(since=at, swept_at=began, next_full_at=self._next_full(began))
         await self._tell(at)
 
@@ -155,7 +159,7 @@ class Sweeper:
         with metrics.SWEEP_SECONDS.labels(self.account, kind).time():
             async for page in self.driver().sweep(since):
                 at = at or page.clock
-                await self._take(page, at)
+                await self._take(page, at, kind)
                 if seen is not None:
                     seen.update(s.snapshot.server_id or "" for s in page.servers)
         if at is None:
@@ -163,10 +167,15 @@ class Sweeper:
         metrics.SWEEPS.labels(self.account, kind, "complete").inc()
         return at
 
-    async def _take(self, page: Looked, at: datetime) -> None:
+    async def _take(self, page: Looked, at: datetime, kind: str) -> None:
         for servers in portions(page.servers):
             async with self.database.reading() as session:
                 found = await news(session, self.account, servers, at)
+                watched = await watches.of_vms(session, found.keys()) if found else {}
+            if kind == "changes":
+                found = self.patience.ripe(found, watched, self.clock())
+            elif kind == "all":
+                found = old_news(found, at - self.settings.overlap)
             if found:
                 async with guarded(self.lease) as session:
                     await record(session, self.account, found, at, self.clock)

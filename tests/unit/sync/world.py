@@ -29,9 +29,15 @@ TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 class SyncWorld:
-    """One sync, one account, one cloud; time stands still unless told."""
+    """One sync, one account, one cloud; time stands still unless told.
 
-    def __init__(self, url: str, driver: Driver | None = None) -> None:
+    Changes are said at once, unless it is given time to hear what explains them.
+    """
+
+    def __init__(
+        self, url: str, driver: Driver | None = None, explain_seconds: float = 0.0
+    ) -> None:
+        self.explain_seconds = explain_seconds
         self.clock = VirtualClock()
         self.cloud = FakeCloud(self.clock)
         self.url = url
@@ -40,7 +46,9 @@ class SyncWorld:
 
     def replica(self) -> SyncService:
         """Another process of the same service."""
-        settings = SyncSettings(database_url=self.url, projects={"p1": ACCOUNT})
+        settings = SyncSettings(
+            database_url=self.url, projects={"p1": ACCOUNT}, explain_seconds=self.explain_seconds
+        )
         return build(settings, clock=self.clock, drivers=lambda _account: self.driver)
 
     @property
