@@ -1,11 +1,13 @@
 """How commands are answered: 202 and where to look, or, if the caller waits, the operation's end."""
 
+import logging
 from datetime import timedelta
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends, Header, Response
 
+from chassis.telemetry import bound
 from contracts.errors import ErrorCode
 from contracts.operation.states import FINAL
 from services.gateway import documents
@@ -14,6 +16,7 @@ from services.gateway.intake import Accepted, Asked
 from services.gateway.reading import operations
 from services.gateway.resources import Operation
 
+LOG = logging.getLogger(__name__)
 _HEADERS = {
     "Location": {"schema": {"type": "string"}, "description": "The operation."},
     "Preference-Applied": {"schema": {"type": "string"}, "description": "`wait=N`"},
@@ -60,6 +63,8 @@ async def accept(
     async with gateway.database.session() as session:
         accepted = await gateway.intake.accept(session, asked)
         row = await operations.find(session, asked.caller.project_id, accepted.operation_id)
+    with bound(operation_id=row.id, vm_id=row.vm_id):
+        LOG.info("%s %s", "replayed" if accepted.replayed else "accepted", row.command)
     _tell(response, accepted)
     return await ended(gateway, operations.shown(row), response, wait)
 

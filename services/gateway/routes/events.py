@@ -4,7 +4,7 @@ from collections.abc import AsyncIterable
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Depends, Header, Query
+from fastapi import Depends, Header, Query, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from services.gateway import documents
@@ -60,6 +60,7 @@ def read_wanted(
     description=_TOLD,
 )
 async def follow_events(
+    request: Request,
     gateway: Here,
     wanted: Annotated[Wanted, Depends(read_wanted)],
     place: Annotated[int | None, Depends(read_place)],
@@ -67,6 +68,8 @@ async def follow_events(
     """Follow the project's events as they happen."""
     yield ServerSentEvent(retry=_RETRY_MS, comment="connected")
     async for kept in gateway.tail.follow(wanted, place):
+        if await gateway.keys.check(request.headers["X-API-Key"]) is None:
+            return  # revoked meanwhile
         if isinstance(kept, Reset):
             yield ServerSentEvent(id=str(kept.id), event=RESET, data={"id": kept.id})
         else:

@@ -5,9 +5,13 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
+from services.gateway.app import build
 from services.gateway.context import Gateway
-from tests.unit.gateway.world import CREATE, Clients, create
+from services.gateway.settings import GatewaySettings
+from tests.unit.gateway.conftest import client
+from tests.unit.gateway.world import ADMIN_KEY, CREATE, Clients, create
 
 NOT_JSON = [
     b"",
@@ -157,3 +161,15 @@ async def test_a_bug_is_a_problem_with_the_request_id(
     assert (answer.status_code, answer.json()["code"]) == (500, "internal")
     assert answer.json()["request_id"] == answer.headers["X-Openstack-Request-Id"]
     assert "secret detail" not in answer.text
+
+
+async def test_a_database_that_does_not_answer_is_a_503() -> None:
+    settings = GatewaySettings(
+        database_url="postgresql+psycopg://hostler@127.0.0.1:1/hostler",
+        internal_secret=SecretStr("s" * 32),
+    )
+    gateway = build(settings)
+    async with client(gateway, ADMIN_KEY) as caller:
+        answer = await caller.get("/v1/vms")
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert int(answer.headers["Retry-After"]) > 0
