@@ -29,7 +29,7 @@ class Create(Command):
     networks: list[Reference] | None = Field(
         default=None,
         max_length=16,
-        description="Networks to join, by id or name; left out: what the cloud chooses; []: none.",
+        description="Networks to join, by id or name; []: none. Left out: the only one there is.",
         examples=[["private"]],
     )
     key_name: Name | None = Field(default=None, description="A key pair of the account.")

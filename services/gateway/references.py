@@ -76,9 +76,9 @@ def _usable(row: Row[Any]) -> bool:
 async def _networks(
     session: AsyncSession, account: str, wanted: list[str] | None
 ) -> list[str] | None:
-    """The ids. None stays None, unless exactly one network can be meant.
+    """The ids. None is the one network that there is; it stays None where there is none at all.
 
-    Many clouds have no automatic topology; the obvious choice then works there, too.
+    Nova refuses a server that names none of several networks; here the caller learns it at once.
     """
     if wanted is not None:
         return [
@@ -86,8 +86,11 @@ async def _networks(
             for place, each in enumerate(wanted)
         ]
     rows = (await session.execute(_offered(account, "network"))).all()
-    internal = [str(row.id) for row in rows if not row.item.get("external")]
-    return internal if len(internal) == 1 else None
+    internal = {str(row.id): str(row.item["name"]) for row in rows if not row.item["external"]}
+    if len(internal) > 1:
+        names = ", ".join(sorted(internal.values()))
+        raise invalid("body.networks", f"Say which of the networks {names} to join, or [] for none.")
+    return list(internal) or None
 
 
 def _offered(account: str, kind: str) -> Any:

@@ -6,10 +6,19 @@ import httpx
 import pytest
 
 from chassis.testing import hear, said
+from contracts.catalog.events import Network
 from contracts.vm.commands import Create
 from contracts.vm.states import VmState
 from services.gateway.context import Gateway
-from tests.unit.gateway.world import CREATE, Clients, changed, create, going, make_active
+from tests.unit.gateway.world import (
+    CREATE,
+    Clients,
+    changed,
+    create,
+    going,
+    hear_catalog,
+    make_active,
+)
 
 
 async def test_a_create_is_accepted_said_and_shown_at_once(
@@ -116,6 +125,19 @@ async def test_what_the_account_does_not_offer_is_a_400_that_names_the_field(
     answer = await clients.operator.post("/v1/vms", json=CREATE | fields)
     assert answer.status_code == 400
     assert [each["field"] for each in answer.json()["errors"]] == [field]
+
+
+async def test_where_there_are_several_networks_a_create_has_to_name_one(
+    gateway: Gateway, clients: Clients
+) -> None:
+    await hear_catalog(gateway, Network(id="n-3", name="backend"))
+    answer = await clients.operator.post("/v1/vms", json=CREATE)
+    assert answer.status_code == 400
+    assert [each["field"] for each in answer.json()["errors"]] == ["body.networks"]
+    assert "backend, private" in answer.json()["detail"]
+    for networks in (["backend"], []):
+        answer = await clients.operator.post("/v1/vms", json=CREATE | {"networks": networks})
+        assert answer.status_code == 202
 
 
 async def test_before_sync_has_swept_a_create_is_told_to_come_again(clients: Clients) -> None:
