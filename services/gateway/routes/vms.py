@@ -44,7 +44,7 @@ async def create_vm(
     """Create a VM.
 
     Flavor, image, networks and key pair are named by id or by name. Without `networks` the
-    project's only network is joined, or, if there is not exactly one, what the cloud chooses.
+    project's only network is joined; where there are several, one has to be named.
     """
     asked = Asked(caller, command, None, request_id, "POST /v1/vms", key)
     return await accept(gateway, asked, response, wait)
