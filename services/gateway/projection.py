@@ -27,9 +27,10 @@ async def project_snapshot(
     await _ensure_vm(session, vm_id, message)
     row = await _locked(session, vm_id)
     if seen.version > row.version:
-        values = _columns(seen.vm) | {"version": seen.version, "observed_at": seen.observed_at}
+        values = _news(seen.vm) | {"version": seen.version, "observed_at": seen.observed_at}
         await _update(session, vm_id, values, shown_at=now)
-        await _retag(session, vm_id, row.project_id, seen.vm.tags)
+        if seen.vm.server_id is not None:
+            await _retag(session, vm_id, row.project_id, seen.vm.tags)
     elif seen.version == row.version:
         await _update(session, vm_id, {"observed_at": seen.observed_at})
 
@@ -124,6 +125,13 @@ async def _update(
     if shown_at is not None:
         values = {**values, "revision": VMS.c.revision + 1, "updated_at": shown_at}
     await session.execute(update(VMS).where(VMS.c.id == vm_id).values(values))
+
+
+def _news(vm: VmSnapshot) -> dict[str, Any]:
+    """What sync saw of a VM. One that never had a server stays what was asked for."""
+    if vm.server_id is None:
+        return vm.model_dump(mode="json", include={"state", "task", "fault"})
+    return _columns(vm)
 
 
 def _columns(vm: VmSnapshot) -> dict[str, Any]:

@@ -11,10 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from chassis.database import insert
 from chassis.outbox import say
 from contracts.message import Body, Message
-from contracts.vm.states import VmState
+from contracts.vm.states import VmSnapshot, VmState
 from drivers.base import Seen
 from services.sync import metrics, watches
-from services.sync.drift import canonical, choose
+from services.sync.drift import canonical, choose, ended
 from services.sync.saying import Cause, Clock, change, known
 from services.sync.tables import VMS, Vm
 
@@ -75,9 +75,16 @@ async def record(
         picked = _pick(row, sightings[row.vm_id], at)
         if picked is not None:
             cause = Cause.of(watched[row.vm_id][-1] if row.vm_id in watched else None)
-            said += change(row, canonical(picked.snapshot), at, cause, clock)
+            said += change(row, _picture(row, picked.snapshot), at, cause, clock)
     if said:
         await say(session, *said)
+
+
+def _picture(row: Vm, snapshot: VmSnapshot) -> VmSnapshot:
+    """The snapshot; of a deleted server what it was, since clouds forget that (Nova: its tags)."""
+    if snapshot.state is VmState.DELETED:
+        return ended(known(row), snapshot.server_id, VmState.DELETED)
+    return canonical(snapshot)
 
 
 async def _rows(session: AsyncSession, sightings: Sightings, *, lock: bool = False) -> list[Vm]:

@@ -36,6 +36,16 @@ async def test_the_etag_moves_with_each_visible_change_and_only_then(
     assert (await clients.viewer.get(url)).headers["ETag"] != before
 
 
+async def test_a_vm_that_never_had_a_server_keeps_what_was_asked_for(
+    gateway: Gateway, clients: Clients
+) -> None:
+    vm_id = (await create(clients.operator, tags=["prod"]))["vm_id"]
+    nothing = {"server_id": None, "name": "", "tags": ()}
+    await hear(gateway.service, changed(vm_id, 1, VmState.ERROR, **nothing))
+    shown = (await clients.viewer.get(f"/v1/vms/{vm_id}")).json()
+    assert (shown["state"], shown["name"], shown["tags"]) == ("error", "web-1", ["prod"])
+
+
 async def test_a_vm_that_is_not_known_gets_its_row(gateway: Gateway, clients: Clients) -> None:
     vm_id = str(new_id())
     await hear(gateway.service, changed(vm_id, 4, VmState.ACTIVE, name="old", tags=["x"]))
