@@ -23,7 +23,7 @@ from chassis.inbox import take
 from chassis.leases import Clock
 from chassis.outbox import say
 from chassis.settings import Settings
-from chassis.telemetry import CONSUMED, DEAD, consuming
+from chassis.telemetry import CONSUMED, DEAD, consuming, consuming_many
 from chassis.wire import Poison, Record, dead_letter, decode, received
 from contracts.message import Body, Message
 from contracts.topics import Topic
@@ -241,7 +241,8 @@ class Consumer:
 
     async def _hand_over(self, session: AsyncSession, batch: Batch) -> None:
         if self.handle_many is not None:
-            await self.handle_many(session, batch)
+            with consuming_many(self.service, self.topic.name, [message for message, _ in batch]):
+                await self.handle_many(session, batch)
         for message, _ in batch:
             if self.handle is not None:
                 with consuming(self.service, self.topic.name, message):

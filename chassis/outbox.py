@@ -12,13 +12,13 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Protocol
 
-from opentelemetry import propagate
 from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.database import Database
 from chassis.leases import NamedLease
 from chassis.tables import OUTBOX
+from chassis.telemetry import carried
 from chassis.wire import Record, encode
 from contracts.message import Body, Message
 
@@ -35,12 +35,10 @@ async def say(session: AsyncSession, *messages: Message[Body]) -> None:
 
 def _row(message: Message[Body]) -> dict[str, object]:
     record = encode(message)
-    carrier: dict[str, str] = {}
-    propagate.inject(carrier)
     return {
         "topic": record.topic,
         "key": record.key,
-        "headers": {**carrier, **record.headers},
+        "headers": {**carried(), **record.headers},
         "body": record.value,
         "said_at": message.time,
     }

@@ -1,11 +1,13 @@
 """What is seen from outside: JSON logs that carry ids, traces through Kafka headers, metrics."""
 
+import atexit
 import logging
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from contextvars import ContextVar
+from threading import Thread
 
 from opentelemetry import propagate, trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -23,6 +25,9 @@ CONSUMED = Counter("hostler_messages_consumed", "Messages taken.", ["service", "
 DEAD = Counter("hostler_dead_letters", "Records given up on.", ["service", "topic"])
 OUTBOX_PENDING = Gauge("hostler_outbox_pending", "Messages not yet on Kafka.", ["service"])
 OUTBOX_AGE = Gauge("hostler_outbox_oldest_seconds", "Age of the oldest of them.", ["service"])
+
+_FLUSH_SECONDS = 1.0
+"""How long the end of a process waits for its last spans to be taken: a drain has 10 s in all."""
 
 _IDS: ContextVar[dict[str, str]] = ContextVar("ids")
 
@@ -42,7 +47,13 @@ def bound(**ids: object) -> Generator[None]:
 def spanning(
     name: str, traceparent: str, kind: SpanKind = SpanKind.INTERNAL, **attributes: str
 ) -> Generator[None]:
-    """A span that goes on with the trace of a message or row; a new trace if that has none."""
+    """A span that goes on with the trace of a message or row; a new trace if that has none.
+
+    Costs nothing where nothing is traced: context then travels in messages and rows alone.
+    """
+    if not _is_traced():
+        yield
+        return
     context = propagate.extract({"traceparent": traceparent}) if traceparent else None
     with TRACER.start_as_current_span(name, context=context, kind=kind, attributes=attributes):
         yield
@@ -50,9 +61,15 @@ def spanning(
 
 def current_traceparent() -> str:
     """The W3C trace context of the current span; empty where nothing is traced."""
+    return carried().get("traceparent", "")
+
+
+def carried() -> dict[str, str]:
+    """The headers that take the current trace context along."""
     carrier: dict[str, str] = {}
-    propagate.inject(carrier)
-    return carrier.get("traceparent", "")
+    if _is_traced():
+        propagate.inject(carrier)
+    return carrier
 
 
 @contextmanager
@@ -68,10 +85,41 @@ def consuming(service: str, topic: str, message: Message[Body]) -> Generator[Non
             f"{service} takes {message.type}",
             message.traceparent,
             SpanKind.CONSUMER,
-            **{"messaging.destination.name": topic, "messaging.message.id": str(message.id)},
+            **_attributes(topic, message),
         ),
     ):
         yield
+
+
+@contextmanager
+def consuming_many(service: str, topic: str, messages: Iterable[Message[Body]]) -> Generator[None]:
+    """A span per message of a batch that is handled at once, each in its own message's trace."""
+    if not _is_traced():
+        yield
+        return
+    spans = [
+        TRACER.start_span(
+            f"{service} takes {message.type}",
+            context=propagate.extract({"traceparent": message.traceparent}),
+            kind=SpanKind.CONSUMER,
+            attributes=_attributes(topic, message),
+        )
+        for message in messages
+        if message.traceparent
+    ]
+    try:
+        yield
+    finally:
+        for span in spans:
+            span.end()
+
+
+def _attributes(topic: str, message: Message[Body]) -> dict[str, str]:
+    return {"messaging.destination.name": topic, "messaging.message.id": str(message.id)}
+
+
+def _is_traced() -> bool:
+    return isinstance(trace.get_tracer_provider(), TracerProvider)
 
 
 class _WithIds(logging.Filter):
@@ -111,8 +159,17 @@ def configure(service: str, level: str) -> None:
 
 
 def _export(service: str) -> None:
-    provider = TracerProvider(resource=Resource.create({"service.name": f"hostler-{service}"}))
     named = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
     if any(os.environ.get(name) for name in named):
+        resource = Resource.create({"service.name": f"hostler-{service}"})
+        provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         trace.set_tracer_provider(provider)
+        atexit.register(_flush, provider)
+
+
+def _flush(provider: TracerProvider) -> None:
+    """Send what is left, for a while: a collector that is gone must not hold the process."""
+    flushing = Thread(target=provider.shutdown, daemon=True)
+    flushing.start()
+    flushing.join(_FLUSH_SECONDS)

@@ -1,10 +1,12 @@
 """The three ways in which an operation ends: its row and what is said of it, in one transaction."""
 
+import logging
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.outbox import say
+from chassis.telemetry import bound
 from contracts.message import Event
 from contracts.operation import events
 from contracts.operation.states import OperationError, OperationState
@@ -13,6 +15,7 @@ from services.provisioner.measures import count_ended
 from services.provisioner.saying import about
 from services.provisioner.tables import Operation
 
+LOG = logging.getLogger(__name__)
 _NOT_KEPT = frozenset({"user_data"})
 """What a command carried that nobody needs once it has ended, and that may hold secrets."""
 
@@ -64,3 +67,5 @@ async def _end(
     await session.flush()
     await move_up(session, now, operation.vm_id)
     count_ended(operation, now)
+    with bound(**operation.ids):
+        LOG.info("%s %s", operation.command, state)

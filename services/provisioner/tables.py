@@ -101,6 +101,11 @@ class Operation(Base):
         return command if isinstance(command, Create) else None
 
     @property
+    def ids(self) -> dict[str, object]:
+        """What log lines about it carry."""
+        return {"request_id": self.request_id, "vm_id": self.vm_id, "operation_id": self.id}
+
+    @property
     def reason(self) -> OperationError | None:
         """`error` in words."""
         return OperationError.model_validate(self.error) if self.error is not None else None

@@ -111,7 +111,10 @@ class Worker:
         operation = claimed.operation
         try:
             with self._seen(claimed):
-                await self.record(claimed, await self.attempt(claimed))
+                result = await self.attempt(claimed)
+                came_to = result if isinstance(result, Exception) else type(result).__name__
+                LOG.info("attempt %s: %s", operation.attempts, came_to)
+                await self.record(claimed, result)
         except asyncio.CancelledError:
             await self._give_back(claimed)
             raise
@@ -127,7 +130,6 @@ class Worker:
             async with asyncio.timeout(self.settings.call_timeout.total_seconds()):
                 return await self._call(claimed)
         except (Retry, Terminal) as error:
-            LOG.info("attempt %s: %s", operation.attempts, error)
             return error
         except TimeoutError:
             return Retry(ErrorCode.CLOUD_UNAVAILABLE, "No answer in time.", uncertain=True)
@@ -185,11 +187,7 @@ class Worker:
         operation = claimed.operation
         name = f"provisioner {claimed.job.name.lower()} {operation.command}"
         with (
-            bound(
-                request_id=operation.request_id,
-                vm_id=operation.vm_id,
-                operation_id=operation.id,
-            ),
+            bound(**operation.ids),
             spanning(name, operation.traceparent, attempt=str(operation.attempts)),
         ):
             yield
