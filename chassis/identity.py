@@ -37,7 +37,10 @@ class Vouching:
 
     def __init__(self, secret: SecretStr) -> None:
         if len(secret.get_secret_value()) < _MIN_SECRET:
-            raise ValueError("HOSTLER_INTERNAL_SECRET needs 32 characters or more")
+            raise ValueError(
+                "HOSTLER_INTERNAL_SECRET: needs 32 characters or more, the same in gateway and "
+                "audit; `openssl rand -hex 32` makes one"
+            )
         self._key = OctKey.import_key(secret.get_secret_value())
 
     def sign(self, caller: Caller, audience: str, now: datetime) -> str:

@@ -134,7 +134,10 @@ async def _on_hostler_error(request: Request, error: HostlerError) -> JSONRespon
 
 async def _on_validation(request: Request, error: RequestValidationError) -> JSONResponse:
     errors = [
-        FieldError(field=".".join(map(str, each["loc"])), message=each["msg"])
+        FieldError(
+            field=".".join(map(str, each["loc"])),
+            message=str(each["msg"]).removeprefix("Value error, "),
+        )
         for each in error.errors()
     ]
     unreadable = any(each["type"] == "json_invalid" for each in error.errors())

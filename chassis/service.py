@@ -6,6 +6,7 @@ is set, requests under way are answered, background work gives its leases back, 
 
 import asyncio
 import logging
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
@@ -26,7 +27,7 @@ from chassis.kafka import BatchHandler, BrokerPublisher, Consumer, Handler, brok
 from chassis.leases import Clock, NamedLease
 from chassis.migrations import migrate
 from chassis.outbox import Relay, pending
-from chassis.settings import Settings
+from chassis.settings import Settings, complaints
 from contracts.message import utc_now
 from contracts.topics import Topic
 
@@ -239,3 +240,16 @@ def run(service: Service, app: FastAPI) -> None:
         timeout_graceful_shutdown=settings.drain_seconds,
     )
     _Server(config, service).run()
+
+
+def main(build: Callable[[], tuple[Service, FastAPI]]) -> None:
+    """A process's whole life: build what the environment tells, and run it.
+
+    What is wrong with the settings is told on stderr, a line each, and ends it with status 2.
+    """
+    try:
+        service, app = build()
+    except (ValueError, OSError) as error:
+        print(*complaints(error), sep="\n", file=sys.stderr)  # noqa: T201 - there is no log yet
+        sys.exit(2)
+    run(service, app)

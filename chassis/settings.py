@@ -1,22 +1,71 @@
 """What every service is told from its environment: `HOSTLER_*` variables, secrets as SecretStr."""
 
+import re
 from datetime import timedelta
-from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    FilePath,
+    SecretStr,
+    ValidationError,
+)
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+PREFIX = "HOSTLER_"
+Port = Annotated[int, Field(ge=0, le=65535)]
+_DATABASES = {"postgresql+psycopg", "sqlite+aiosqlite"}
+_ADDRESS = re.compile(r"[^\s,]+:\d{1,5}")
+
+
+def _require_database(url: str) -> str:
+    try:
+        known = make_url(url).drivername in _DATABASES
+    except (ArgumentError, ValueError):
+        known = False
+    if not known:
+        raise ValueError("begin it with postgresql+psycopg:// or sqlite+aiosqlite:///")
+    return url
+
+
+def _require_addresses(text: str) -> str:
+    if not all(_ADDRESS.fullmatch(part) for part in text.split(",")):
+        raise ValueError("write host:port, several with commas between them")
+    return text
+
+
+def complaints(error: ValueError | OSError) -> list[str]:
+    """What is wrong with the settings, one line each, without values: they may be secret."""
+    if isinstance(error, ValidationError):
+        return [
+            f"{'.'.join([_variable(str(each['loc'][0])), *map(str, each['loc'][1:])])}: "
+            f"{each['msg'].removeprefix('Value error, ')}"
+            for each in error.errors(include_input=False, include_url=False, include_context=False)
+        ]
+    if isinstance(error, SettingsError) and (field := re.search(r'field "(\w+)"', str(error))):
+        return [f"{_variable(field[1])}: is not JSON, which it has to be"]
+    return [str(error)]
+
+
+def _variable(field: str) -> str:
+    return f"{PREFIX}{field.upper()}"
 
 
 class Settings(BaseSettings):
     """Shared by all services; each one's own settings derive from it."""
 
-    model_config = SettingsConfigDict(env_prefix="HOSTLER_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore")
 
     http_host: str = "127.0.0.1"
-    http_port: int = Field(default=0, description="0: one that is free.")
-    log_level: str = "INFO"
-    database_url: str = Field(
+    http_port: Port = Field(default=0, description="0: one that is free.")
+    log_level: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(str.upper)
+    ] = "INFO"
+    database_url: Annotated[str, AfterValidator(_require_database)] = Field(
         default="sqlite+aiosqlite:///.local/{service}.db",
         description="SQLAlchemy URL; `{service}` becomes the service's name (SQLite: one file each).",
     )
@@ -27,7 +76,7 @@ class Settings(BaseSettings):
         default=SecretStr(""),
         description="What services sign to each other with; 32 characters or more.",
     )
-    kafka_bootstrap_servers: str = Field(
+    kafka_bootstrap_servers: Annotated[str, AfterValidator(_require_addresses)] = Field(
         default="127.0.0.1:9092", description="`host:port`, several with commas between them."
     )
     kafka_enable_idempotence: bool = Field(
@@ -38,9 +87,9 @@ class Settings(BaseSettings):
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
     kafka_username: str = ""
     kafka_password: SecretStr = SecretStr("")
-    kafka_ssl_cafile: Path | None = None
-    kafka_ssl_certfile: Path | None = None
-    kafka_ssl_keyfile: Path | None = None
+    kafka_ssl_cafile: FilePath | None = None
+    kafka_ssl_certfile: FilePath | None = None
+    kafka_ssl_keyfile: FilePath | None = None
     kafka_batch: int = Field(
         default=500, description="Records that a consumer takes at once, at most."
     )

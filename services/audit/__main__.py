@@ -1,8 +1,16 @@
 """`python -m services.audit`: serve until SIGTERM."""
 
-from chassis.service import run
+from fastapi import FastAPI
+
+from chassis.service import Service, main
 from services.audit.app import build
 
-if __name__ == "__main__":
+
+def built() -> tuple[Service, FastAPI]:
+    """Audit as the environment says."""
     audit = build()
-    run(audit.service, audit.app)
+    return audit.service, audit.app
+
+
+if __name__ == "__main__":
+    main(built)

@@ -1,8 +1,16 @@
 """`python -m services.gateway`: serve until SIGTERM."""
 
-from chassis.service import run
+from fastapi import FastAPI
+
+from chassis.service import Service, main
 from services.gateway.app import build
 
-if __name__ == "__main__":
+
+def built() -> tuple[Service, FastAPI]:
+    """The gateway as the environment says."""
     gateway = build()
-    run(gateway.service, gateway.app)
+    return gateway.service, gateway.app
+
+
+if __name__ == "__main__":
+    main(built)

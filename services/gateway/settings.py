@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from pydantic import Field, SecretStr
 
-from chassis.settings import Settings
+from chassis.settings import Port, Settings
 
 DAY = timedelta(days=1)
 
@@ -12,7 +12,7 @@ DAY = timedelta(days=1)
 class GatewaySettings(Settings):
     """`HOSTLER_*` variables of the gateway."""
 
-    http_port: int = 8000
+    http_port: Port = 8000
     projects: dict[str, str] = Field(
         default={"demo": "simulator"},
         min_length=1,

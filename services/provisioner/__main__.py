@@ -1,7 +1,16 @@
-"""`python -m services.provisioner`: the provisioner as a process."""
+"""`python -m services.provisioner`: serve until SIGTERM."""
 
-from chassis.service import run
+from fastapi import FastAPI
+
+from chassis.service import Service, main
 from services.provisioner.app import build
 
-service = build()
-run(service, service.app(title="Hostler provisioner"))
+
+def built() -> tuple[Service, FastAPI]:
+    """The provisioner as the environment says."""
+    service = build()
+    return service, service.app(title="Hostler provisioner")
+
+
+if __name__ == "__main__":
+    main(built)

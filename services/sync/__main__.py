@@ -1,8 +1,16 @@
-"""`python -m services.sync`: sync as a process, told by HOSTLER_* variables."""
+"""`python -m services.sync`: serve until SIGTERM."""
 
-from chassis.service import run
+from fastapi import FastAPI
+
+from chassis.service import Service, main
 from services.sync.app import build
 
-if __name__ == "__main__":
+
+def built() -> tuple[Service, FastAPI]:
+    """Sync as the environment says."""
     service = build()
-    run(service, service.app(title="Hostler sync"))
+    return service, service.app(title="Hostler sync")
+
+
+if __name__ == "__main__":
+    main(built)

@@ -4,13 +4,13 @@ from datetime import timedelta
 
 from pydantic import Field
 
-from chassis.settings import Settings
+from chassis.settings import Port, Settings
 
 
 class SyncSettings(Settings):
     """`HOSTLER_*` variables of sync. Intervals are seconds."""
 
-    http_port: int = 8002
+    http_port: Port = 8002
     projects: dict[str, str] = Field(
         default={"demo": "simulator"},
         min_length=1,
