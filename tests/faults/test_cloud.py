@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from tests.faults.scene import Scene
 
@@ -73,14 +73,16 @@ def test_a_list_that_fails_makes_nothing_missing(scene: Scene) -> None:
 
 async def test_poison_becomes_a_dead_letter_and_what_is_behind_it_goes_on(scene: Scene) -> None:
     vm_id = scene.active()
-    producer: Any = AIOKafkaProducer(
-        bootstrap_servers=scene.stack.parts["broker"].bootstrap_servers  # type: ignore[attr-defined]
-    )
+    address = str(scene.stack.parts["broker"].bootstrap_servers)  # type: ignore[attr-defined]
+    producer: Any = AIOKafkaProducer(bootstrap_servers=address)
     await producer.start()
     await producer.send_and_wait("vm.commands", b"\xff{", key=vm_id.encode())
     await producer.stop()
     assert scene.ended(scene.act(vm_id, "stop"))["state"] == "succeeded"
     scene.agree()
+    letters = [letter for letter in await dead_letters(address) if letter["key"] == vm_id]
+    assert {letter["consumer"] for letter in letters} == {"hostler.provisioner", "hostler.audit"}
+    assert all("not JSON" in letter["reason"] for letter in letters)
 
 
 async def test_a_systems_own_consumer_sees_one_vms_life_in_order(scene: Scene) -> None:
@@ -108,6 +110,17 @@ def test_user_data_is_in_no_event_and_no_audit_row(scene: Scene) -> None:
     assert rows["items"]
 
 
+async def dead_letters(address: str) -> list[dict[str, Any]]:
+    """Everything on the topic, as any consumer reads it."""
+    reader: Any = AIOKafkaConsumer(
+        "dead.letters", bootstrap_servers=address, auto_offset_reset="earliest"
+    )
+    await reader.start()
+    batches = await reader.getmany(timeout_ms=5000)
+    await reader.stop()
+    return [json.loads(record.value) for batch in batches.values() for record in batch]
+
+
 def external(scene: Scene, vm_id: str) -> dict[str, dict[str, object]]:
     """The data of the latest external change of a VM."""
     found: list[dict[str, dict[str, object]]] = []
@@ -119,3 +132,18 @@ def external(scene: Scene, vm_id: str) -> dict[str, dict[str, object]]:
 
     scene.until(heard, "the external change is in the audit", 15)
     return found[-1]
+
+
+def test_a_create_costs_the_cloud_one_request_and_the_sweeps_that_all_vms_share(
+    scene: Scene,
+) -> None:
+    scene.control.delete("/calls").raise_for_status()
+    operations = [scene.create(f"counted-{number}") for number in range(10)]
+    for operation in operations:
+        assert scene.ended(operation)["state"] == "succeeded"
+    routes = scene.control.get("/calls", params={"service": "compute"}).json()["by_route"]
+    counts = {(each["method"], each["path"]): each["count"] for each in routes}
+    asked = {route: n for route, n in counts.items() if not route[1].endswith("/servers/detail")}
+    orders = [n for (method, path), n in asked.items() if method == "POST" and "/servers" in path]
+    assert orders == [10], counts
+    assert [route for route in asked if "/servers/{" in route[1]] == [], "no VM is asked for alone"
