@@ -1,5 +1,6 @@
 """Request bodies: strict JSON, read whole only within the limit, every field accounted for."""
 
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, cast
 
@@ -8,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 
 from chassis.errors import Terminal
+from chassis.problems import invalid
 from contracts.errors import ErrorCode
 
 BodyT = TypeVar("BodyT", bound=BaseModel)
@@ -20,21 +22,25 @@ def body(kind: type[BodyT], *, optional: bool = False) -> Callable[[Request], Aw
     """A dependency: the body as `kind`; nothing is `{}` where `optional`.
 
     Read by pydantic's own parser, which refuses what Python's lets through: lone surrogates, deep
-    nesting, bytes that are not UTF-8. A 400 names each wrong field, a 415 another media type.
+    nesting, bytes that are not UTF-8; Python's then tells of a key that comes twice, of which one
+    reader takes the first and another the last. A 400 names each wrong field, a 415 another media
+    type.
     """
 
-    async def read(request: Request) -> BodyT:
+    async def read_body(request: Request) -> BodyT:
         raw = await request.body()
         if not raw and optional:
             raw = b"{}"
         elif raw:
             _require_json(request)
         try:
-            return kind.model_validate_json(raw, strict=True)
+            read = kind.model_validate_json(raw, strict=True)
         except ValidationError as error:
             raise _told(error) from error
+        json.loads(raw, object_pairs_hook=_once)
+        return read
 
-    return read
+    return read_body
 
 
 def documented(kind: type[BaseModel], *, optional: bool = False) -> dict[str, Any]:
@@ -43,6 +49,15 @@ def documented(kind: type[BaseModel], *, optional: bool = False) -> dict[str, An
     return {
         "requestBody": {"required": not optional, "content": {MEDIA_TYPE: {"schema": reference}}}
     }
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise invalid(f"body.{key}", "is there more than once")
+        found[key] = value
+    return found
 
 
 def _require_json(request: Request) -> None:

@@ -242,7 +242,7 @@ def _operation(operation_id: UUID, vm: Row[Any], asked: Asked, now: datetime) ->
 def _require_cancellable(operation: Row[Any]) -> None:
     """A 409 for what has ended, and for what is under way and cannot be undone."""
     if operation.ended_at is not None:
-        raise Terminal(ErrorCode.CONFLICT, f"The operation has {operation.state} already.")
+        raise Terminal(ErrorCode.CONFLICT, f"The operation has ended already: {operation.state}.")
     undone = operation.command == Create.wire_name()
     if operation.state != OperationState.QUEUED and not undone:
         sentence = "The operation has been started, and only a create can be undone."

@@ -37,6 +37,15 @@ async def test_a_body_that_is_no_json_object_is_a_400(clients: Clients) -> None:
         assert answer.headers["Content-Type"] == "application/problem+json"
 
 
+async def test_a_key_that_comes_twice_is_a_400_that_names_it(clients: Clients) -> None:
+    twice = '"name": "b"', '"metadata": {"owner": "a", "owner": "b"}'
+    for member, field in zip(twice, ("body.name", "body.owner"), strict=True):
+        raw = f'{{"name": "a", "flavor": "m1.small", "image": "debian-12", {member}}}'
+        answer = await clients.operator.post("/v1/vms", content=raw, headers=JSON)
+        assert answer.status_code == 400
+        assert [each["field"] for each in answer.json()["errors"]] == [field]
+
+
 WRONG_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"nmae": "x"}, "body.nmae"),
     ({"name": 7}, "body.name"),
