@@ -16,6 +16,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import SpanKind
 from prometheus_client import Counter, Gauge
+from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
 
 from contracts.message import Body, Message
@@ -137,6 +138,14 @@ class _WithIds(logging.Filter):
         return True
 
 
+def _tone(record: logging.LogRecord) -> bool:
+    """Take alarm out of what is none: aiokafka repeats by itself what it calls an error."""
+    if record.name.startswith("aiokafka.") and record.levelno == logging.ERROR:
+        record.levelno, record.levelname = logging.WARNING, logging.getLevelName(logging.WARNING)
+    # FastStream says so at each start, of what broker() asks for: deploy.topics makes the topics.
+    return not str(record.msg).startswith("Auto create topics is disabled")
+
+
 def configure(service: str, level: str) -> None:
     """Set up this process: JSON logs on stdout, traces to OTLP if the environment names a place.
 
@@ -149,8 +158,10 @@ def configure(service: str, level: str) -> None:
             "%(levelname)s %(name)s %(message)s",
             timestamp=True,
             rename_fields={"levelname": "level", "name": "logger"},
+            reserved_attrs=[*RESERVED_ATTRS, "color_message"],
         )
     )
+    handler.addFilter(_tone)
     handler.addFilter(_WithIds(service))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for noisy in ("aiokafka", "chassis.kafka", "httpx", "uvicorn.access", "alembic"):
