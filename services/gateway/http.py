@@ -22,6 +22,7 @@ REQUEST_ID = "X-Openstack-Request-Id"
 _REQUEST_ID = re.compile(r"req-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 _NOT_ALLOWED = 405
+_REFUSED = 400
 REQUESTS = Counter("hostler_http_requests", "Requests answered.", ["method", "route", "status"])
 SECONDS = Histogram("hostler_http_request_seconds", "Time to the answer.", ["method", "route"])
 _SECURITY = {
@@ -121,10 +122,15 @@ class Passage:
         await self._send(message)
 
     def count(self) -> None:
-        """Put the answer into the metrics, by the route's template: ids would make endless series."""
+        """Put the answer into the metrics, by the route's template: ids would make endless series.
+
+        A refusal is logged, too, so that a problem's request_id leads somewhere.
+        """
         template = str(getattr(self.scope.get("route"), "path", "none"))
         REQUESTS.labels(self.method, template, str(self.status)).inc()
         SECONDS.labels(self.method, template).observe(time.perf_counter() - self._began)
+        if self.status >= _REFUSED:
+            LOG.info("%s %s answered %d", self.method, template, self.status)
 
     def _add_headers(self, headers: MutableHeaders) -> None:
         headers[REQUEST_ID] = self.request_id

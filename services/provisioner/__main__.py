@@ -9,7 +9,7 @@ from services.provisioner.app import build
 def built() -> tuple[Service, FastAPI]:
     """The provisioner as the environment says."""
     service = build()
-    return service, service.app(title="Hostler provisioner")
+    return service, service.app(openapi_url=None)
 
 
 if __name__ == "__main__":

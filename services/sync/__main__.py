@@ -9,7 +9,7 @@ from services.sync.app import build
 def built() -> tuple[Service, FastAPI]:
     """Sync as the environment says."""
     service = build()
-    return service, service.app(title="Hostler sync")
+    return service, service.app(openapi_url=None)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """Operations: what became of each accepted command, and how to stop one."""
 
+import logging
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends, Query, Request, Response
 
 from chassis.identity import Caller
+from chassis.telemetry import bound
 from contracts.errors import ErrorCode
 from contracts.operation.commands import Cancel
 from contracts.operation.states import OperationState
@@ -22,6 +24,7 @@ from services.gateway.routes.answers import ended
 from services.gateway.routes.guard import guarded
 from services.gateway.tables import OPERATIONS
 
+LOG = logging.getLogger(__name__)
 ROUTER = guarded("/operations", "operations")
 
 
@@ -76,4 +79,7 @@ async def cancel_operation(
     asked = Asked(caller, command, None, request_id, intent)
     async with gateway.database.session() as session:
         await gateway.intake.cancel(session, asked, operation_id)
-        return operations.shown(await operations.find(session, caller.project_id, operation_id))
+        row = await operations.find(session, caller.project_id, operation_id)
+    with bound(operation_id=row.id, vm_id=row.vm_id):
+        LOG.info("accepted %s", Cancel.wire_name())
+    return operations.shown(row)

@@ -159,6 +159,15 @@ async def test_without_the_database_it_is_503_and_nothing_is_half_done(
     assert len((await clients.viewer.get("/v1/vms")).json()["items"]) == 1
 
 
+async def test_a_refusal_is_logged_by_the_route_not_the_path(
+    clients: Clients, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", "services.gateway.http"):
+        await clients.viewer.get("/v1/vms/secret")
+        await clients.viewer.get("/v1/vms")
+    assert caplog.messages == ["GET /v1/vms/{vm_id} answered 400"]
+
+
 async def test_a_bug_is_a_problem_with_the_request_id(
     gateway: Gateway, clients: Clients, monkeypatch: pytest.MonkeyPatch
 ) -> None:
