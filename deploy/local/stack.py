@@ -127,6 +127,11 @@ class Stack:
         return self._environment.get("HOSTLER_FIRST_API_KEY") or keep(self.folder / "api_key")
 
     @property
+    def kafka(self) -> str:
+        """The broker's address, `host:port`."""
+        return self._environment["HOSTLER_KAFKA_BOOTSTRAP_SERVERS"]
+
+    @property
     def cloud(self) -> LocalCloud | GivenCloud:
         """The cloud that it works on."""
         cloud = self.parts["cloud"]

@@ -58,7 +58,7 @@ def watch(stack: Stack) -> None:
 
 
 def greeting(stack: Stack) -> str:
-    """The address, the key and three curl lines that work when pasted."""
+    """The addresses, the key, and lines that work when pasted: an export and three curls."""
     client = Client(stack.base_url, stack.api_key)
     vm = json.dumps({"name": "web-1", **choose(client)})
     client.close()
@@ -67,7 +67,10 @@ def greeting(stack: Stack) -> str:
     return f"""
 [bold]Hostler is up:[/] {stack.base_url} (docs: {stack.base_url}/docs)
 API key: {stack.api_key}
+Kafka:   {stack.kafka}
 Logs:    {stack.logs}
+
+export HOSTLER_BASE_URL={stack.base_url} HOSTLER_API_KEY={stack.api_key}
 
 {curl} {stack.base_url}/v1/flavors
 {curl} {create} {stack.base_url}/v1/vms

@@ -67,6 +67,8 @@ def test_the_three_curl_lines_work_when_pasted_and_down_ends_everything(up: Up) 
     assert len(children) >= 6  # broker, cloud and four services
     lines = re.findall(r"^curl .*$", up.text(), re.MULTILINE)
     assert len(lines) == 3
+    for said in (r"export HOSTLER_BASE_URL=http://\S+ HOSTLER_API_KEY=\S+", r"Kafka: +127\S+:\d+"):
+        assert re.search(f"^{said}$", up.text(), re.MULTILINE)
     if shutil.which("curl"):
         flavors, created, listed = (paste(line) for line in lines)
         assert '"m1.nano"' in flavors
