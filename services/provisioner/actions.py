@@ -227,5 +227,19 @@ async def undo(driver: Driver, order: Order, *, remove: bool) -> Left:
     return Left(servers)
 
 
+async def clear(driver: Driver, order: Order) -> Left:
+    """Delete what an ended create has made besides `order.server_id`; None: all of it.
+
+    Only while the one to keep is there in the same answer: which is the VM's is sync's to say.
+    """
+    servers, kept = _ids(await driver.find(order.mark)), order.server_id
+    if kept is not None and kept not in servers:
+        return Left(())
+    surplus = [server_id for server_id in servers if server_id != kept]
+    for server_id in surplus:
+        await driver.delete(server_id, order.request_id)
+    return Left(surplus)
+
+
 def _ids(looked: Looked) -> list[str]:
     return [seen.snapshot.server_id for seen in looked.servers if seen.snapshot.server_id]

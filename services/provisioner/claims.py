@@ -18,7 +18,6 @@ from chassis.outbox import say
 from contracts.message import Message
 from contracts.operation import events
 from contracts.operation.states import OperationState
-from contracts.vm.commands import Create
 from services.provisioner.line import is_behind
 from services.provisioner.saying import about
 from services.provisioner.tables import Operation, Server
@@ -30,6 +29,8 @@ class Job(Enum):
     PERFORM = auto()
     UNDO = auto()
     INQUIRE = auto()
+    CLEAR = auto()
+    """Of a create that has ended: remove what came too late."""
 
 
 @dataclass(frozen=True)
@@ -128,11 +129,13 @@ def _started(operation: Operation, now: datetime) -> Message[events.Started]:
 
 def _prepare(operation: Operation) -> None:
     """A worker died in a create's call, and meanwhile the create was cancelled: undo it."""
-    if operation.cancel_requested and operation.command == Create.wire_name():
+    if operation.ended_at is None and operation.cancel_requested and operation.creates is not None:
         operation.compensating = True
 
 
 def _job(operation: Operation) -> Job:
+    if operation.ended_at is not None:
+        return Job.CLEAR
     if operation.compensating:
         return Job.UNDO
     return Job.INQUIRE if operation.state == OperationState.WAITING else Job.PERFORM

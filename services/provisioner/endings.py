@@ -13,6 +13,7 @@ from contracts.operation.states import OperationError, OperationState
 from services.provisioner.line import move_up
 from services.provisioner.measures import count_ended
 from services.provisioner.saying import about
+from services.provisioner.stragglers import may_come, next_check
 from services.provisioner.tables import Operation
 
 LOG = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ async def succeed(session: AsyncSession, operation: Operation, now: datetime) ->
         said.append(emits(server_id=server_id))
     operation.error = None
     await _end(session, operation, OperationState.SUCCEEDED, now, *said)
+    _look_after(operation, now)
 
 
 async def fail(
@@ -44,12 +46,20 @@ async def fail(
         command=operation.command, server_id=operation.server_id, error=error, gone=gone
     )
     await _end(session, operation, OperationState.FAILED, now, failed)
+    if gone or not operation.compensating:
+        _look_after(operation, now)
 
 
 async def cancel(session: AsyncSession, operation: Operation, now: datetime) -> None:
     """It was ended on request; nothing of it is left."""
     cancelled = events.Cancelled(command=operation.command, server_id=operation.server_id)
     await _end(session, operation, OperationState.CANCELLED, now, cancelled)
+    _look_after(operation, now)
+
+
+def _look_after(operation: Operation, now: datetime) -> None:
+    operation.doubts = 0
+    operation.due_at = next_check(0, now) if may_come(operation) else None
 
 
 async def _end(

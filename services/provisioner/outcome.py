@@ -3,6 +3,7 @@
 Every function changes the row, which the caller holds locked, and says what follows from it.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,7 +24,10 @@ from services.provisioner.measures import count_issued
 from services.provisioner.saying import about
 from services.provisioner.settings import ProvisionerSettings
 from services.provisioner.settling import Failed, Verdict
+from services.provisioner.stragglers import next_check
 from services.provisioner.tables import Operation, Server
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,11 @@ class Outcome:
                 operation.doubts += 1
                 if isinstance(result, Failed):
                     await self.failed(session, operation, result, now)
+            case Job.CLEAR:
+                operation.doubts += 1
+                operation.due_at = next_check(operation.doubts, now)
+                if isinstance(result, Left) and result.servers:
+                    LOG.warning("removed what came late: %s", ", ".join(result.servers))
 
     def give_back(self, operation: Operation, claim: Claim, now: datetime) -> None:
         """The worker leaves before its call has ended: the next one looks before it asks."""

@@ -41,7 +41,7 @@ class Operation(Base):
 
     `due_at` is when a worker may take it next: a queued one when it is due (None while it stands
     behind another), one that a worker holds when its lease runs out, a waiting one when doubt about
-    it is to be cleared up.
+    it is to be cleared up, and an ended create when it is checked for stragglers.
     """
 
     __tablename__ = "operations"
@@ -81,7 +81,7 @@ class Operation(Base):
     """The last attempt's, or the one that it failed of."""
     blocked_on: Mapped[str | None]
     doubts: Mapped[int]
-    """How often the cloud was asked for its record of the action."""
+    """How often the cloud was asked for its record of the action, or after its end for stragglers."""
     cancel_requested: Mapped[bool]
     compensating: Mapped[bool]
     """A create that is being undone."""

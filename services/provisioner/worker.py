@@ -9,6 +9,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from uuid import UUID
 
 from chassis.database import Database, is_outage
@@ -18,7 +19,7 @@ from chassis.telemetry import bound, spanning
 from contracts.errors import MEANINGS, ErrorCode
 from contracts.operation.states import OperationError
 from drivers.base import Driver, Mark
-from services.provisioner.actions import Order, Taken, inquire, perform, undo
+from services.provisioner.actions import Order, Taken, clear, inquire, perform, undo
 from services.provisioner.claims import Claim, Job, Room, claim, held, renew
 from services.provisioner.deadlines import expire_overdue
 from services.provisioner.measures import RUNNING
@@ -180,6 +181,9 @@ class Worker:
                 called_at = operation.called_at or operation.created_at
                 called = Taken(operation.server_id, called_at, operation.cloud_request_id)
                 return await inquire(driver, order, called)
+            case Job.CLEAR:
+                kept = None if operation.compensating else operation.server_id
+                return await clear(driver, replace(order, server_id=kept))
 
     @contextmanager
     def _seen(self, claimed: Claim) -> Generator[None]:
