@@ -54,6 +54,7 @@ def create_chassis_v1(op: Operations) -> None:
         sa.Column("headers", Json, nullable=False),
         sa.Column("body", sa.LargeBinary, nullable=False),
         sa.Column("said_at", Instant, nullable=False),
+        sqlite_autoincrement=True,
     )
     op.create_table(
         "inbox",

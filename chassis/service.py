@@ -156,7 +156,10 @@ class Service:
         await Relay(self.database, BrokerPublisher(self.broker), self.lease("relay")).run()
 
     async def _keep(self, name: str, work: Work) -> None:
-        """Run work until cancelled; say what ended it and begin again."""
+        """Run work until cancelled; say what ended it and begin again.
+
+        Work that fails while it cleans up after a cancel has swallowed that cancel: it is over, too.
+        """
         pause = 0.2
         while True:
             try:
@@ -166,6 +169,8 @@ class Service:
                     LOG.warning("%s waits: %s", name, error)
                 else:
                     LOG.exception("%s failed; it begins again", name)
+            if self.stopping.is_set():
+                return
             await asyncio.sleep(pause)
             pause = min(pause * 2, 5.0)
 

@@ -16,7 +16,10 @@ OUTBOX = Table(
     Column("headers", Json, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Column("said_at", Instant, nullable=False),
+    sqlite_autoincrement=True,
 )
+"""No id is given twice: a relay that was overtaken may still delete what it has published."""
+
 INBOX = Table(
     "inbox",
     METADATA,
