@@ -75,13 +75,13 @@ async def knock(settings: Settings) -> None:
 
     Asked before the broker is started, which leaves a half-started producer behind if it fails.
     """
-    refused = OSError("no broker is named")
+    refused = ConnectionError("no broker is named")
     for address in settings.kafka_bootstrap_servers.split(","):
         host, _, port = address.rpartition(":")
         try:
             _, writer = await asyncio.wait_for(asyncio.open_connection(host, int(port)), 5)
         except OSError as error:
-            refused = error
+            refused = ConnectionError(f"Kafka at {address}: {str(error) or 'it does not answer'}")
         else:
             writer.close()
             return

@@ -7,14 +7,19 @@ from drivers.base import Driver
 DRIVERS = {"openstack": "drivers.openstack.driver:OpenStackDriver"}
 
 
+def require(kind: str) -> None:
+    """ValueError for a kind that no driver serves, naming the known ones."""
+    if kind not in DRIVERS:
+        known = ", ".join(sorted(DRIVERS))
+        raise ValueError(f"HOSTLER_DRIVER: no driver for {kind!r}; known: {known}")
+
+
 def driver(kind: str, account: str) -> Driver:
     """The driver for one account (for OpenStack: a clouds.yaml entry).
 
     ValueError for an unknown kind, naming the known ones.
     """
-    if kind not in DRIVERS:
-        known = ", ".join(sorted(DRIVERS))
-        raise ValueError(f"no driver for {kind!r}: known are {known} (see drivers/registry.py)")
+    require(kind)
     module, _, name = DRIVERS[kind].partition(":")
     made = getattr(import_module(module), name)(account)
     if not isinstance(made, Driver):

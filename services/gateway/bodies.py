@@ -55,7 +55,8 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise invalid(f"body.{key}", "is there more than once")
+            shown = key[:_SHOWN_LENGTH]
+            raise invalid(f"body.{shown}", f"The key {shown!r} is there more than once.")
         found[key] = value
     return found
 

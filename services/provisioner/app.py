@@ -82,5 +82,6 @@ def build(
 ) -> Provisioner:
     """The provisioner, not yet started."""
     settings = settings or ProvisionerSettings()
+    registry.require(settings.driver)
     make = drivers or partial(registry.driver, settings.driver)
     return Provisioner(settings, clock, Clouds(make), Outcome(settings, random))

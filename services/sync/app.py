@@ -52,6 +52,7 @@ def build(
 ) -> SyncService:
     """Sync, not yet running. `drivers` gives each account's driver in place of the registry."""
     chosen = settings or SyncSettings()
+    registry.require(chosen.driver)
     return SyncService(
         chosen,
         drivers or (lambda account: registry.driver(chosen.driver, account)),

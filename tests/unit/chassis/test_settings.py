@@ -4,6 +4,7 @@ import pytest
 from fastapi import FastAPI
 
 from chassis.identity import Vouching
+from chassis.kafka import knock
 from chassis.service import Service, main
 from services.gateway.settings import GatewaySettings
 
@@ -52,3 +53,9 @@ def test_a_wrong_setting_is_named_in_one_line_without_its_value(
 def test_a_log_level_may_be_written_small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOSTLER_LOG_LEVEL", "debug")
     assert GatewaySettings().log_level == "DEBUG"
+
+
+async def test_a_broker_that_is_gone_is_named() -> None:
+    settings = GatewaySettings(kafka_bootstrap_servers="127.0.0.1:1")
+    with pytest.raises(ConnectionError, match="Kafka at 127"):
+        await knock(settings)
