@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, cast
 
 from sqlalchemy import JSON, DateTime, Dialect, Insert, Table, event, text
@@ -124,6 +125,8 @@ def _engine(url: str, service: str, pool: int) -> AsyncEngine:
 
 
 def _sqlite_engine(url: str) -> AsyncEngine:
+    """SQLite's engine; the file's folder is made, the file itself comes with the first use."""
+    Path(make_url(url).database or "").absolute().parent.mkdir(parents=True, exist_ok=True)
     engine = create_async_engine(url, connect_args={"timeout": 30}, hide_parameters=True)
 
     def prepare(connection: Any, _record: Any) -> None:

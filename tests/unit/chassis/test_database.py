@@ -1,4 +1,5 @@
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
@@ -110,3 +111,10 @@ async def test_a_database_that_cannot_be_reached_is_an_outage_and_a_bad_statemen
         await nowhere.ping()
     assert is_outage(gone.value)
     await nowhere.close()
+
+
+async def test_the_folder_of_a_sqlite_file_is_made(tmp_path: Path) -> None:
+    url = f"sqlite+aiosqlite:///{tmp_path}/not/there/{{service}}.db"
+    async with opened(url) as database:
+        await database.ping()
+    assert (tmp_path / "not" / "there" / "toy.db").exists()
