@@ -24,6 +24,7 @@ from contracts.operation.states import OperationState
 from contracts.vm.commands import Create
 from contracts.vm.states import VmState
 from services.gateway.etags import Tags, require_match
+from services.gateway.reading.operations import why_not_cancelled
 from services.gateway.references import resolve
 from services.gateway.tables import IDEMPOTENCY_KEYS, OPERATIONS, VM_TAGS, VMS
 from services.gateway.turns import require_state, under_way
@@ -88,7 +89,8 @@ class Intake:
         Terminal: NOT_FOUND, CONFLICT if it has ended or cannot be undone.
         """
         vm, operation = await _locked(session, operation_id, asked.caller.project_id)
-        _require_cancellable(operation)
+        if reason := why_not_cancelled(operation):
+            raise Terminal(ErrorCode.CONFLICT, reason)
         if operation.cancel_asked_at is not None:
             return
         now = self.clock()
@@ -237,16 +239,6 @@ def _operation(operation_id: UUID, vm: Row[Any], asked: Asked, now: datetime) ->
         "created_at": now,
         "deadline_at": now + asked.command.deadline,
     }
-
-
-def _require_cancellable(operation: Row[Any]) -> None:
-    """A 409 for what has ended, and for what is under way and cannot be undone."""
-    if operation.ended_at is not None:
-        raise Terminal(ErrorCode.CONFLICT, f"The operation has ended already: {operation.state}.")
-    undone = operation.command == Create.wire_name()
-    if operation.state != OperationState.QUEUED and not undone:
-        sentence = "The operation has been started, and only a create can be undone."
-        raise Terminal(ErrorCode.CONFLICT, sentence)
 
 
 def cancelling(operation_id: UUID) -> Cancel:

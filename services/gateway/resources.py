@@ -26,7 +26,9 @@ class OperationLinks(Resource):
 
     self: str
     vm: str
-    cancel: str | None = Field(default=None, description="POST here; null once it has ended.")
+    cancel: str | None = Field(
+        default=None, description="POST here; null where it cannot be cancelled."
+    )
 
 
 class Step(Resource):

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from chassis.errors import Terminal
 from contracts.errors import ErrorCode
 from contracts.operation.states import OperationState
+from contracts.vm.commands import Create
 from services.gateway.resources import Operation, OperationLinks
 from services.gateway.tables import OPERATIONS, columns
 
@@ -64,8 +65,16 @@ async def find(session: AsyncSession, project_id: str, operation_id: UUID) -> Ro
 def shown(row: Row[Any]) -> Operation:
     """An operation as the API answers it."""
     here, ended = f"/v1/operations/{row.id}", row.ended_at is not None
-    links = OperationLinks(
-        self=here, vm=f"/v1/vms/{row.vm_id}", cancel=None if ended else f"{here}/cancel"
-    )
+    cancel = None if why_not_cancelled(row) else f"{here}/cancel"
+    links = OperationLinks(self=here, vm=f"/v1/vms/{row.vm_id}", cancel=cancel)
     turn = {"waits_for": None, "position": 0} if ended else {}
     return Operation.model_validate({**columns(row), **turn, "links": links})
+
+
+def why_not_cancelled(row: Row[Any]) -> str | None:
+    """Why an operation cannot be cancelled, or not any more; None if it can."""
+    if row.ended_at is not None:
+        return f"The operation has ended already: {row.state}."
+    if row.state != OperationState.QUEUED and row.command != Create.wire_name():
+        return "The operation has been started, and only a create can be undone."
+    return None

@@ -115,5 +115,18 @@ async def test_what_is_started_and_cannot_be_undone_is_not_cancelled(
     assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
 
 
+async def test_a_cancel_is_offered_only_where_it_would_be_taken(
+    gateway: Gateway, clients: Clients
+) -> None:
+    vm = await make_active(gateway, clients.operator)
+    stop = (await clients.operator.post(f"/v1/vms/{vm['id']}/stop")).json()
+    made = await create(clients.operator)
+    assert stop["links"]["cancel"] == f"/v1/operations/{stop['id']}/cancel"
+    for each, command, offered in ((stop, "vm.stop.v1", False), (made, "vm.create.v1", True)):
+        await hear(gateway.service, about(each, Started(command=command, attempt=1)))
+        shown = (await clients.viewer.get(f"/v1/operations/{each['id']}")).json()
+        assert (shown["links"]["cancel"] is not None) is offered
+
+
 def about(operation: dict[str, str], data: Body) -> Message[Body]:
     return told(data, subject=operation["vm_id"], operation_id=UUID(operation["id"]))
