@@ -89,7 +89,9 @@ async def _networks(
     internal = {str(row.id): str(row.item["name"]) for row in rows if not row.item["external"]}
     if len(internal) > 1:
         names = ", ".join(sorted(internal.values()))
-        raise invalid("body.networks", f"Say which of the networks {names} to join, or [] for none.")
+        raise invalid(
+            "body.networks", f"Say which of the networks {names} to join, or [] for none."
+        )
     return list(internal) or None
 
 
