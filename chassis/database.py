@@ -47,6 +47,8 @@ def is_outage(error: BaseException) -> bool:
     """Whether the database, not the statement, is what failed: the same may work later."""
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
+    if isinstance(error, OperationalError) and str(error.orig).startswith("no such "):
+        return False  # SQLite's word for a wrong statement: no such table, column, function
     return isinstance(
         error, OperationalError | InterfaceError | PoolTimeoutError | ConnectionError | OSError
     )

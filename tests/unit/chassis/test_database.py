@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from chassis.database import Database, Instant, is_outage
 from chassis.inbox import forget, take
@@ -99,12 +99,17 @@ async def test_times_keep_their_moment_and_need_a_zone(database_url: str) -> Non
 
 
 async def test_a_database_that_cannot_be_reached_is_an_outage_and_a_bad_statement_is_not(
-    postgres_url: str,
+    postgres_url: str, sqlite_url: str
 ) -> None:
     async with opened(postgres_url) as database:
         with pytest.raises(Exception, match="nowhere") as bad:
             async with database.session() as session:
                 await session.execute(select(func.nowhere()))
+        assert not is_outage(bad.value)
+    async with opened(sqlite_url) as database:
+        with pytest.raises(Exception, match="nowhere") as bad:
+            async with database.session() as session:
+                await session.execute(text("SELECT nowhere FROM outbox"))
         assert not is_outage(bad.value)
     nowhere = Database("postgresql+psycopg://nobody@127.0.0.1:1/none", "toy")
     with pytest.raises(Exception) as gone:  # noqa: PT011 - whatever it is, it is judged next
