@@ -7,6 +7,7 @@ and again, goes to `dead.letters` in the same transaction, and the partition mov
 import asyncio
 import logging
 import ssl
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any, cast
@@ -120,16 +121,34 @@ class BrokerPublisher:
         self.broker = made
 
     async def publish(self, records: Sequence[Record]) -> None:
-        """Return once Kafka has them all; raise if it does not take one."""
-        waiting = [
-            await self.broker.publish(
-                r.value, r.topic, key=r.key.encode(), headers=r.headers, no_confirm=True
-            )
-            for r in records
-        ]
-        for answer in await asyncio.gather(*waiting, return_exceptions=True):
-            if isinstance(answer, BaseException):
-                raise answer
+        """Return once Kafka has them all; raise if it does not take one.
+
+        A record is sent when the one before it with its key is safe: were that one refused and
+        published again, it would come behind.
+        """
+        for wave in waves(records):
+            waiting = [
+                await self.broker.publish(
+                    r.value, r.topic, key=r.key.encode(), headers=r.headers, no_confirm=True
+                )
+                for r in wave
+            ]
+            for answer in await asyncio.gather(*waiting, return_exceptions=True):
+                if isinstance(answer, BaseException):
+                    raise answer
+
+
+def waves(records: Sequence[Record]) -> list[list[Record]]:
+    """The records in order, in groups that hold no topic's key twice."""
+    groups: list[list[Record]] = []
+    times: Counter[tuple[str, str]] = Counter()
+    for record in records:
+        place = times[record.topic, record.key]
+        times[record.topic, record.key] += 1
+        if place == len(groups):
+            groups.append([])
+        groups[place].append(record)
+    return groups
 
 
 def group(service: str) -> str:

@@ -1,10 +1,16 @@
-"""The relay stops when it is told to."""
+"""The relay stops when it is told to; records go out in order per key."""
 
 import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+from faststream.kafka import KafkaBroker
 
 from chassis.database import Database
+from chassis.kafka import BrokerPublisher, waves
 from chassis.leases import NamedLease
 from chassis.outbox import Relay, say
 from chassis.testing import VirtualClock, unsaid
@@ -51,3 +57,32 @@ async def test_a_relay_that_was_overtaken_deletes_nothing_that_was_said_since(
             await say(session, command())
         await Relay(database, Overtaken(database), lease).publish_some()
         assert len(await unsaid(database)) == 1
+
+
+def test_records_of_a_key_go_out_one_after_the_other_and_others_together() -> None:
+    sent = [Record("t", key, {}, str(n).encode()) for n, key in enumerate("aababcb")]
+    shown = [[(r.key, r.value) for r in wave] for wave in waves(sent)]
+    assert shown == [
+        [("a", b"0"), ("b", b"2"), ("c", b"5")],
+        [("a", b"1"), ("b", b"4")],
+        [("a", b"3"), ("b", b"6")],
+    ]
+
+
+async def test_what_is_behind_a_refused_record_of_its_key_is_not_sent() -> None:
+    sent: list[bytes] = []
+
+    async def publish(value: bytes, *_: object, **__: object) -> asyncio.Future[None]:
+        sent.append(value)
+        answer = asyncio.get_running_loop().create_future()
+        if value == b"refused":
+            answer.set_exception(ConnectionError("refused"))
+        else:
+            answer.set_result(None)
+        return answer
+
+    publisher = BrokerPublisher(cast("KafkaBroker", SimpleNamespace(publish=publish)))
+    records = [Record("t", "vm", {}, b"refused"), Record("t", "vm", {}, b"behind")]
+    with pytest.raises(ConnectionError):
+        await publisher.publish(records)
+    assert sent == [b"refused"]
