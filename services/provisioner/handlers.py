@@ -15,7 +15,7 @@ from contracts.message import Body, Command, Message
 from contracts.operation.commands import Cancel
 from contracts.operation.states import OperationState
 from contracts.vm.events import Changed, Observed
-from contracts.vm.states import GONE
+from contracts.vm.states import GONE, VmSnapshot
 from services.provisioner import endings
 from services.provisioner.outcome import Outcome
 from services.provisioner.settling import Done, Doubt, Failed, NotYet, Observation, settled
@@ -77,6 +77,8 @@ class Handlers:
     ) -> None:
         if operation.compensating:
             self._undo_sooner(session, operation, seen)
+        elif _is_others(operation, seen.vm):
+            return
         elif operation.state == OperationState.WAITING and operation.called_at is not None:
             on_behalf = isinstance(seen, Observed) and message.operation_id == operation.id
             observation = Observation(seen.vm, seen.observed_at, on_behalf)
@@ -169,6 +171,11 @@ async def _open(session: AsyncSession, vm_id: UUID) -> Operation | None:
         .limit(1)
     )
     return (await session.execute(oldest.with_for_update())).scalar_one_or_none()
+
+
+def _is_others(operation: Operation, vm: VmSnapshot) -> bool:
+    """Whether what was seen is another server than the operation's: a surplus one of its VM."""
+    return None not in {operation.server_id, vm.server_id} and operation.server_id != vm.server_id
 
 
 def _patience(doubts: int) -> timedelta:

@@ -6,8 +6,9 @@ import pytest
 
 from contracts.errors import ErrorCode
 from contracts.operation.events import Failed, Retrying
+from contracts.operation.states import OperationState
 from contracts.vm.commands import Delete, Reboot, Stop
-from contracts.vm.states import VmState
+from contracts.vm.states import VmSnapshot, VmState
 from tests.fakes.driver import BUSY, LOST, QUOTA, REFUSED
 from tests.unit.provisioner.world import CREATE, Bench
 
@@ -355,3 +356,13 @@ async def test_what_sync_saw_before_the_call_does_not_settle_it(bench: Bench) ->
     operation_id = await bench.ask(Stop())
     await bench.see(stale)
     assert await bench.state(operation_id) == "queued"
+
+
+async def test_a_create_is_not_settled_by_what_is_seen_of_a_surplus_server(bench: Bench) -> None:
+    operation_id, _ = await bench.create()
+    surplus = VmSnapshot(server_id="surplus", name="web-1", state=VmState.ACTIVE)
+    await bench.see(surplus)
+    assert (await bench.row(operation_id)).state == OperationState.WAITING
+    bench.cloud.settle()
+    await bench.see()
+    assert (await bench.row(operation_id)).state == OperationState.SUCCEEDED
