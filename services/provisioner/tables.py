@@ -11,7 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from chassis.database import Instant, Json
 from chassis.migrations import big_id
-from contracts.operation.states import OperationError, OperationState
+from contracts.operation.states import OperationError
 from contracts.upcast import upcast
 from contracts.vm.commands import Create, VmCommand
 from contracts.vm.states import VmState
@@ -109,11 +109,6 @@ class Operation(Base):
     def reason(self) -> OperationError | None:
         """`error` in words."""
         return OperationError.model_validate(self.error) if self.error is not None else None
-
-    @property
-    def is_in(self) -> OperationState:
-        """`state` as the enumeration."""
-        return OperationState(self.state)
 
 
 class Server(Base):
