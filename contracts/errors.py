@@ -32,6 +32,8 @@ class ErrorCode(StrEnum):
     NO_SERVER = "no_server"
     DEADLINE = "deadline"
     UNSUPPORTED = "unsupported"
+    STALLED = "stalled"
+    ABANDONED = "abandoned"
 
 
 @dataclass(frozen=True)
@@ -69,4 +71,6 @@ MEANINGS: dict[ErrorCode, Meaning] = {
     ErrorCode.NO_SERVER: Meaning(409, False, "The VM has no server in the cloud."),
     ErrorCode.DEADLINE: Meaning(504, False, "The operation's deadline passed."),
     ErrorCode.UNSUPPORTED: Meaning(501, False, "The cloud's driver cannot do this."),
+    ErrorCode.STALLED: Meaning(504, False, "The cloud took the request and never finished it."),
+    ErrorCode.ABANDONED: Meaning(409, False, "An operator gave the operation up."),
 }

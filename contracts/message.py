@@ -67,6 +67,8 @@ class Command(Body):
     deadline: ClassVar[timedelta]
     role: ClassVar[Role]
     emits: ClassVar[type[Happened] | None] = None
+    stuck_after: ClassVar[timedelta] = timedelta(minutes=2)
+    """How long it may take before people should know; long past what a healthy cloud needs."""
     shows_in_sweep: ClassVar[bool] = True
     """Whether the cloud counts it as a change of the server (Nova: moves `updated`). Where it does
     not, sync looks at the one server instead."""

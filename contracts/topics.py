@@ -7,13 +7,17 @@ from types import UnionType
 from typing import Any, get_args
 
 from contracts.access.events import AccessEvent
+from contracts.canary import CanaryEvent
 from contracts.catalog.events import CatalogEvent
-from contracts.dead_letter import DeadLetter
+from contracts.dead_letter import DeadLetter, Replay
+from contracts.inventory.events import InventoryEvent
 from contracts.message import Body
-from contracts.operation.commands import Cancel
+from contracts.operation.commands import OperationCommand
 from contracts.operation.events import OperationEvent
 from contracts.vm.commands import VmCommand
 from contracts.vm.events import State, VmEvent
+
+SERVICES = ("gateway", "provisioner", "sync", "audit")
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ def _leaves(*unions: Any) -> tuple[type[Body], ...]:
 VM_COMMANDS = Topic(
     name="vm.commands",
     says="What was asked of VMs, in order per VM.",
-    carries=_leaves(VmCommand, Cancel),
+    carries=_leaves(VmCommand, OperationCommand),
     producers=("gateway",),
     consumers=("provisioner", "audit"),
     partitions=12,
@@ -55,7 +59,7 @@ VM_EVENTS = Topic(
     name="vm.events",
     says="What happened to VMs and to the operations on them, in order per VM.",
     carries=_leaves(VmEvent, OperationEvent),
-    producers=("provisioner", "sync"),
+    producers=("gateway", "provisioner", "sync"),
     consumers=("gateway", "provisioner", "sync", "audit"),
     partitions=12,
     retention=timedelta(days=30),
@@ -80,6 +84,16 @@ CLOUD_CATALOG = Topic(
     retention=None,
     compacted=True,
 )
+CLOUD_INVENTORY = Topic(
+    name="cloud.inventory",
+    says="What accounts hold that is no VM's: orphans, and servers that Hostler does not manage.",
+    carries=_leaves(InventoryEvent),
+    producers=("sync", "provisioner"),
+    consumers=("gateway", "provisioner", "audit"),
+    partitions=3,
+    retention=None,
+    compacted=True,
+)
 AUDIT_EVENTS = Topic(
     name="audit.events",
     says="Who did, or was refused, what at the door.",
@@ -93,13 +107,41 @@ DEAD_LETTERS = Topic(
     name="dead.letters",
     says="Records that a consumer could not read or handle, whole, with the reason.",
     carries=_leaves(DeadLetter),
-    producers=("gateway", "provisioner", "sync", "audit"),
-    consumers=("audit",),
+    producers=SERVICES,
+    consumers=("gateway", "audit"),
     partitions=3,
     retention=timedelta(days=90),
 )
+REPLAYS = Topic(
+    name="dead.replays",
+    says="Dead letters that are to be tried again, each by the one consumer that gave up on it.",
+    carries=_leaves(Replay),
+    producers=("gateway",),
+    consumers=SERVICES,
+    partitions=3,
+    retention=timedelta(days=7),
+)
+CANARY = Topic(
+    name="canary",
+    says="Proof that the way from outbox to consumer lives: one goes in, each service answers.",
+    carries=_leaves(CanaryEvent),
+    producers=SERVICES,
+    consumers=SERVICES,
+    partitions=1,
+    retention=timedelta(hours=1),
+)
 
-TOPICS = (VM_COMMANDS, VM_EVENTS, VM_STATE, CLOUD_CATALOG, AUDIT_EVENTS, DEAD_LETTERS)
+TOPICS = (
+    VM_COMMANDS,
+    VM_EVENTS,
+    VM_STATE,
+    CLOUD_CATALOG,
+    CLOUD_INVENTORY,
+    AUDIT_EVENTS,
+    DEAD_LETTERS,
+    REPLAYS,
+    CANARY,
+)
 
 
 @cache

@@ -17,6 +17,7 @@ from datetime import datetime
 from uuid import UUID
 
 from contracts.catalog.events import CatalogEvent
+from contracts.inventory.events import ResourceKind
 from contracts.vm.commands import Create, Update
 from contracts.vm.states import VmSnapshot
 
@@ -139,6 +140,44 @@ class Driver(ABC):
     @abstractmethod
     async def close(self) -> None:
         """Let go of connections and threads."""
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A port, volume or floating IP of an account.
+
+    `mark` is what its own tags or metadata say; `server_id` what it is attached to, or was made
+    for, as far as the cloud says.
+    """
+
+    kind: ResourceKind
+    id: str
+    name: str
+    mark: Mark | None
+    server_id: str | None
+
+
+class Inventories(ABC):
+    """Can list what belongs to servers besides themselves, and remove it."""
+
+    @abstractmethod
+    def inventory(self) -> AsyncIterator[Sequence[Resource]]:
+        """All ports, volumes and floating IPs of the account that may be a VM's, by pages.
+
+        MUST leave out what belongs to the cloud itself, as ports of routers and DHCP.
+        """
+
+    @abstractmethod
+    async def belongings(self, mark: Mark, server_id: str | None) -> Sequence[Resource]:
+        """What there still is of a VM besides its server.
+
+        That is what carries its mark, and what the cloud made for `server_id` (a port); never what
+        was attached to it but made by others.
+        """
+
+    @abstractmethod
+    async def remove(self, resource: Resource, request_id: str) -> None:
+        """Ask for its end. One that is gone already is a success; Retry while it is in use."""
 
 
 class Powers(ABC):

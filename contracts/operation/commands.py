@@ -1,4 +1,4 @@
-"""What may be asked of an operation that has not ended."""
+"""What may be asked of an operation that has not ended; the union at the end is the registry."""
 
 from datetime import timedelta
 from typing import Literal
@@ -20,3 +20,29 @@ class Cancel(Command):
     role = Role.OPERATOR
 
     target: UUID = Field(description="The operation to cancel.", strict=False)
+
+
+class Retry(Command):
+    """Try an operation that has not ended again now; its deadline begins anew."""
+
+    type: Literal["operation.retry.v1"] = "operation.retry.v1"
+    change = Change.of(frozenset(VmState), Transition.UPDATING, None)
+    deadline = timedelta(minutes=5)
+    role = Role.OPERATOR
+
+    target: UUID = Field(description="The operation to try again.", strict=False)
+
+
+class Abandon(Command):
+    """Give an operation up: it fails now, and whatever it did in the cloud stays as it is."""
+
+    type: Literal["operation.abandon.v1"] = "operation.abandon.v1"
+    change = Change.of(frozenset(VmState), Transition.UPDATING, None)
+    deadline = timedelta(minutes=5)
+    role = Role.OPERATOR
+
+    target: UUID = Field(description="The operation to give up.", strict=False)
+    reason: str = Field(default="", max_length=255, description="Why, for the audit.")
+
+
+OperationCommand = Cancel | Retry | Abandon

@@ -41,6 +41,9 @@ class Retrying(_About):
     blocked_on: str | None = Field(
         default=None, description="`quota`, where room has to be made first."
     )
+    deadline_at: datetime | None = Field(
+        default=None, description="The operation's deadline, where it was moved."
+    )
 
 
 class Succeeded(_About):

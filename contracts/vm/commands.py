@@ -8,7 +8,15 @@ from pydantic import Field, model_validator
 from contracts.identity import Role
 from contracts.message import Action, Change, Command
 from contracts.vm import events
-from contracts.vm.fields import Description, Metadata, Name, Reference, Tags, UserData
+from contracts.vm.fields import (
+    Description,
+    Metadata,
+    Name,
+    Reference,
+    ServerId,
+    Tags,
+    UserData,
+)
 from contracts.vm.states import PRESENT, Transition, VmState
 
 _SETTLED = PRESENT - {VmState.BUILDING, VmState.UNKNOWN}
@@ -22,6 +30,7 @@ class Create(Command):
     deadline = timedelta(minutes=15)
     role = Role.OPERATOR
     emits = events.Created
+    stuck_after = timedelta(minutes=5)
 
     name: Name = Field(examples=["web-1"])
     flavor: Reference = Field(examples=["m1.small"])
@@ -39,9 +48,24 @@ class Create(Command):
     metadata: Metadata = Field(default_factory=dict)
     tags: Tags = Field(default_factory=list)
     description: Description | None = None
-    on_failure: Literal["keep", "delete"] = Field(
-        default="keep", description="What becomes of a server whose build fails."
+    on_failure: Literal["keep", "delete", "retry"] = Field(
+        default="keep",
+        description="What becomes of a server whose build fails or hangs: it stays, it is deleted, "
+        "or it is deleted and made anew, a few times at most.",
     )
+
+
+class Import(Command):
+    """Take a server in that somebody else made, without touching it."""
+
+    type: Literal["vm.import.v1"] = "vm.import.v1"
+    change = Change.of({VmState.REQUESTED}, Transition.IMPORTING, None)
+    deadline = timedelta(minutes=5)
+    role = Role.OPERATOR
+    emits = events.Imported
+    shows_in_sweep = False
+
+    server_id: ServerId = Field(examples=["0b0c6f3e-54a3-4b8c-9a51-7f2c4d1e8a90"])
 
 
 class Update(Command):
@@ -139,6 +163,6 @@ class Sync(Action):
 
 
 VmCommand = Annotated[
-    Create | Update | Delete | Start | Stop | Reboot | Pause | Unpause | Sync,
+    Create | Import | Update | Delete | Start | Stop | Reboot | Pause | Unpause | Sync,
     Field(discriminator="type"),
 ]

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from contracts.message import Event, Happened
 from contracts.vm.states import VmSnapshot
@@ -45,6 +45,12 @@ class Created(Happened):
     """A VM was created and is active."""
 
     type: Literal["vm.created.v1"] = "vm.created.v1"
+
+
+class Imported(Happened):
+    """A server that somebody else made is a VM now."""
+
+    type: Literal["vm.imported.v1"] = "vm.imported.v1"
 
 
 class Updated(Happened):
@@ -89,10 +95,36 @@ class Unpaused(Happened):
     type: Literal["vm.unpaused.v1"] = "vm.unpaused.v1"
 
 
+DriftChoice = Literal["report", "correct", "accept", "ignore"]
+
+
+class Difference(BaseModel):
+    """One field that was changed behind Hostler's back."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    wanted: Any = Field(description="As Hostler last left or accepted it.")
+    found: Any = Field(description="As the cloud shows it.")
+    choice: DriftChoice = Field(
+        description="What follows: `report` it, `correct` it by a command, or `accept` it."
+    )
+
+
+class Drifted(Event):
+    """A VM is not as Hostler left it: somebody else changed it. What is ignored is not told."""
+
+    type: Literal["vm.drifted.v1"] = "vm.drifted.v1"
+    version: int = Field(description="That of the `vm.changed.v1` that showed it.")
+    observed_at: datetime
+    fields: dict[str, Difference]
+
+
 VmEvent = Annotated[
     Changed
     | Observed
+    | Drifted
     | Created
+    | Imported
     | Updated
     | Deleted
     | Started

@@ -67,6 +67,10 @@ Name = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_name)
 Reference = Annotated[
     str, Field(min_length=1, max_length=255, description="An id or a name."), AfterValidator(_name)
 ]
+ServerId = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", description="The cloud's own id of it."),
+]
 Description = Annotated[str, Field(max_length=255), AfterValidator(_printable)]
 Tag = Annotated[str, Field(min_length=1, max_length=60), AfterValidator(_tag)]
 Tags = Annotated[

@@ -28,6 +28,7 @@ class Transition(StrEnum):
     """What is being done to a VM while an operation is under way."""
 
     CREATING = "creating"
+    IMPORTING = "importing"
     STARTING = "starting"
     STOPPING = "stopping"
     REBOOTING = "rebooting"
