@@ -47,6 +47,10 @@ test-embedded: $(READY) ## the tests that need a broker, on the embedded one
 conformance: $(READY) ## the drivers' suite on OS_CLOUD=… (OS_CLIENT_CONFIG_FILE=…), else on the simulator
 	$(PYTHON) -m pytest tests/conformance $(ARGS)
 
+.PHONY: bench
+bench: $(READY) ## measure everything beside its floor; ROWS="accept reads" some of it, QUICK=1 smaller
+	$(PYTHON) -m bench $(ROWS) $(if $(QUICK),--quick)
+
 .PHONY: lint
 lint: $(READY) ## ruff: rules and format
 	$(PYTHON) -m ruff check . && $(PYTHON) -m ruff format --check .

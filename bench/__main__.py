@@ -1,0 +1,60 @@
+"""`python -m bench [ROW …] [--quick]`: measure, print, and write docs/benchmarks."""
+
+import argparse
+import asyncio
+import sys
+import traceback
+from importlib import import_module
+from pathlib import Path
+from shutil import rmtree
+
+from rich.console import Console
+
+from bench.bench import Bench
+from bench.report import show, write
+from bench.result import Measured
+
+ROWS = sorted(p.stem for p in (Path(__file__).parent / "rows").glob("*.py") if p.stem != "__init__")
+
+
+async def measure(
+    names: list[str], *, quick: bool, console: Console
+) -> tuple[list[Measured], bool]:
+    """The rows that could be measured, and whether all could."""
+    done: list[Measured] = []
+    whole = True
+    for name in names:
+        console.print(f"[bold]{name}[/] …")
+        bench = Bench(quick=quick)
+        try:
+            done.append(await import_module(f"bench.rows.{name}").measure(bench))
+        except Exception:  # noqa: BLE001 - the other rows are worth measuring all the same
+            whole = False
+            console.print(traceback.format_exc(), markup=False)
+            console.print(f"[red]{name} could not be measured[/]; its logs are in {bench.folder}")
+        else:
+            rmtree(bench.folder, ignore_errors=True)
+            show(done[-1:], console)
+    return done, whole
+
+
+def main() -> int:
+    """Exit status 1 if a row could not be measured; a missed goal is a result, not a failure."""
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser.add_argument("rows", nargs="*", help=f"of {', '.join(ROWS)}; all by default")
+    parser.add_argument("--quick", action="store_true", help="smaller numbers, to try it")
+    parser.add_argument("--no-write", action="store_true", help="leave docs/benchmarks alone")
+    given = parser.parse_args()
+    if unknown := set(given.rows) - set(ROWS):
+        parser.error(f"no such row: {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
+    console = Console(width=150)
+    done, whole = asyncio.run(measure(given.rows or ROWS, quick=given.quick, console=console))
+    if len(done) > 1:
+        show(done, console)
+    if done and not given.no_write:
+        write(done, quick=given.quick)
+    return 0 if whole and done else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
