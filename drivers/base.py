@@ -180,6 +180,17 @@ class Inventories(ABC):
         """Ask for its end. One that is gone already is a success; Retry while it is in use."""
 
 
+class Rests(ABC):
+    """Knows when its cloud is not to be asked: it said so, or it does not answer."""
+
+    @abstractmethod
+    def rests_until(self) -> datetime | None:
+        """The moment (UTC) until which orders would fail at once with `Retry`; None if none would.
+
+        Costs nothing: it asks nobody. What only sweeps and catalogs wait for is not told.
+        """
+
+
 class Powers(ABC):
     """Can power servers on and off."""
 

@@ -25,6 +25,7 @@ from drivers.base import (
     Pauses,
     Powers,
     Reboots,
+    Rests,
     Seen,
 )
 
@@ -77,6 +78,8 @@ class FakeCloud:
         self.arrived: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
         """Method → set when a call to it has come."""
         self.records_kept = True
+        self.resting: datetime | None = None
+        """Until when the drivers say that the account rests."""
         self._faults: dict[str, deque[Ordered]] = defaultdict(deque)
         self._ids = count(1)
 
@@ -291,8 +294,12 @@ class ReadOnlyDriver(Driver):
         return Looked([Seen(s.snapshot, s.mark) for s in servers], self.cloud.now)
 
 
-class FakeDriver(ReadOnlyDriver, Powers, Reboots, Pauses):
+class FakeDriver(ReadOnlyDriver, Powers, Reboots, Pauses, Rests):
     """A driver with every ability."""
+
+    def rests_until(self) -> datetime | None:
+        resting = self.cloud.resting
+        return resting if resting is not None and resting > self.cloud.clock() else None
 
     async def start(self, server_id: str, request_id: str) -> Issued:
         return await self._power("start", server_id, VmState.ACTIVE, "powering-on", request_id)
