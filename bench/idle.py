@@ -1,0 +1,35 @@
+"""The floor under a service's memory: FastStream connected to Kafka beside an idle FastAPI.
+
+`python -m bench.idle BOOTSTRAP_SERVERS`; it has the libraries that every service of this kind has
+(SQLAlchemy with psycopg, pydantic, the OpenTelemetry API) imported, and does nothing.
+"""
+
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from importlib import import_module
+
+import uvicorn
+from fastapi import FastAPI
+from faststream.kafka import KafkaBroker
+
+LIBRARIES = ("opentelemetry.trace", "psycopg", "sqlalchemy.ext.asyncio")
+
+
+def app(servers: str) -> FastAPI:
+    """The bare process."""
+    broker = KafkaBroker(servers)
+
+    @asynccontextmanager
+    async def life(_app: FastAPI) -> AsyncGenerator[None]:
+        await broker.start()
+        yield
+        await broker.stop()
+
+    return FastAPI(lifespan=life)
+
+
+if __name__ == "__main__":
+    for library in LIBRARIES:
+        import_module(library)
+    uvicorn.run(app(sys.argv[1]), host="127.0.0.1", port=0, access_log=False, log_level="warning")

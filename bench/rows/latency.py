@@ -1,0 +1,105 @@
+"""From a command's 202 to the cloud's hearing of it, beside a bare Kafka round trip."""
+
+import asyncio
+import time
+import uuid
+from typing import Any
+
+import httpx
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from bench.bench import Bench
+from bench.client import CREATE, arrivals, forget_calls, timing
+from bench.result import Measured, percentile
+from deploy.local.stack import Stack
+
+COMMANDS = 600
+PER_SECOND = 20.0
+_SCRATCH = "bench.scratch"
+"""A topic of the row's own, with one partition."""
+
+
+async def measure(bench: Bench) -> Measured:
+    """Commands at a steady rate, then round trips at the same rate, each the p95 of all."""
+    row = Measured("latency", "the round trip of a bare aiokafka producer and consumer")
+    async with bench.stack() as stack:
+        await timing(stack, build=0.2)
+        bare = await _round_trips(stack, bench.count(COMMANDS))
+        ours = await _commands(stack, bench.count(COMMANDS))
+        bare += await _round_trips(stack, bench.count(COMMANDS))
+    for name, values in (("Kafka round trip", bare), ("202 → Nova call", ours)):
+        for share in (0.5, 0.95, 0.99):
+            row.figure(f"{name}, p{share * 100:g}", percentile(values, share), "ms")
+    p95 = percentile(ours, 0.95)
+    row.at_most("p95, times the round trip's", p95 / percentile(bare, 0.95), 3)
+    row.at_most("p95 in ms", p95, 50)
+    return row
+
+
+async def _commands(stack: Stack, count: int) -> list[float]:
+    """Milliseconds from the answer to the arrival at Nova, which both read one machine's clock."""
+    await forget_calls(stack)
+    accepted: dict[str, float] = {}
+    async with httpx.AsyncClient(base_url=stack.base_url, timeout=30, trust_env=False) as http:
+
+        async def create() -> None:
+            request_id = f"req-{uuid.uuid4()}"
+            answer = await http.post(
+                "/v1/vms",
+                content=CREATE.replace("{n}", request_id),
+                headers={
+                    "X-API-Key": stack.api_key,
+                    "X-Openstack-Request-Id": request_id,
+                    "Content-Type": "application/json",
+                },
+            )
+            accepted[request_id] = time.time()
+            answer.raise_for_status()
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(count):
+                group.create_task(create())
+                await asyncio.sleep(1 / PER_SECOND)
+    await asyncio.sleep(3)
+    came = await arrivals(stack, "/servers")
+    missing = accepted.keys() - came.keys()
+    if missing:
+        raise RuntimeError(f"{len(missing)} of {count} commands never reached the cloud")
+    # The cloud may hear of a command before its answer is read here: that counts as no time.
+    return [max(0.0, came[i] - at) * 1000 for i, at in accepted.items()]
+
+
+async def _round_trips(stack: Stack, count: int) -> list[float]:
+    await _make_scratch(stack)
+    producer: Any = AIOKafkaProducer(
+        bootstrap_servers=stack.kafka, acks="all", enable_idempotence=True, linger_ms=0
+    )
+    consumer: Any = AIOKafkaConsumer(bootstrap_servers=stack.kafka, fetch_max_wait_ms=100)
+    await producer.start()
+    await consumer.start()
+    try:
+        place = TopicPartition(_SCRATCH, 0)
+        consumer.assign([place])
+        await consumer.seek_to_end(place)
+        took: list[float] = []
+        for _ in range(count):
+            begun = time.perf_counter()
+            await producer.send(_SCRATCH, b"x" * 500, partition=0)
+            await consumer.getone()
+            took.append((time.perf_counter() - begun) * 1000)
+            await asyncio.sleep(1 / PER_SECOND / 4)
+        return took
+    finally:
+        await consumer.stop()
+        await producer.stop()
+
+
+async def _make_scratch(stack: Stack) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=stack.kafka)
+    await admin.start()
+    try:
+        if _SCRATCH not in await admin.list_topics():
+            await admin.create_topics([NewTopic(_SCRATCH, 1, 1)])
+    finally:
+        await admin.close()

@@ -1,0 +1,123 @@
+"""Memory of each service: idle, after 100,000 VMs, and under load, beside a bare process."""
+
+import asyncio
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from bench.bench import Bench, gateway_port
+from bench.client import CREATE, headers, sql, timing, until_ended
+from bench.load import Load
+from bench.result import Chart, Measured, Series
+from bench.seed import fill_read_model
+from deploy.local.processes import Child
+from deploy.local.stack import ROOT, SERVICES, ServiceProcess, Stack
+
+VMS = 100_000
+LOAD_SECONDS = 120.0
+RATE = 10.0
+
+
+async def measure(bench: Bench) -> Measured:
+    """What is a process's own (PSS), in MiB."""
+    row = Measured(
+        "memory", "a process with FastStream connected to Kafka and FastAPI, and no more"
+    )
+    async with bench.stack() as stack, _bare(bench, stack) as bare:
+        await timing(stack, build=0.1)
+        await asyncio.sleep(5)
+        floor = row.figure("bare process", _pss(bare), "MiB")
+        idle = _all(stack)
+        for name, size in idle.items():
+            row.figure(f"{name}, idle", size, "MiB")
+        row.at_most(
+            "the largest idle service, times the bare process", max(idle.values()) / floor, 2
+        )
+        await asyncio.to_thread(fill_read_model, stack, bench.count(VMS))
+        await _read(bench, stack)
+        for name, size in _all(stack).items():
+            row.figure(f"{name}, after {bench.count(VMS)} VMs and pages of them", size, "MiB")
+        await _under_load(bench, stack, row)
+    return row
+
+
+async def _read(bench: Bench, stack: Stack) -> None:
+    await bench.load(
+        Load(
+            port=gateway_port(stack),
+            paths=("/v1/vms?limit=100", "/v1/vms?limit=1000"),
+            connections=8,
+            in_flight=8,
+            seconds=bench.seconds(10),
+            headers={"X-API-Key": stack.api_key},
+        )
+    )
+
+
+async def _under_load(bench: Bench, stack: Stack, row: Measured) -> None:
+    """Creates at a steady rate; what each service holds by the minute, the first one apart."""
+    seconds, rounds = bench.seconds(LOAD_SECONDS) / 6, 6
+    before = (
+        await sql(stack, "SELECT count(*) FROM gateway.operations WHERE ended_at IS NOT NULL")
+    )[0][0]
+    sizes: dict[str, list[tuple[float, float]]] = {name: [] for name in SERVICES}
+    for number in range(rounds):
+        answered = await bench.load(
+            Load(
+                port=gateway_port(stack),
+                paths=("/v1/vms",),
+                method="POST",
+                connections=32,
+                rate=RATE,
+                seconds=seconds,
+                warm_up=0,
+                headers=headers(stack),
+                body=CREATE,
+            )
+        )
+        before += answered.requests
+        await until_ended(stack, before)
+        for name, size in _all(stack).items():
+            sizes[name].append(((number + 1) * seconds, size))
+    growth = {name: points[-1][1] - points[1][1] for name, points in sizes.items()}
+    for name, grown in growth.items():
+        row.figure(
+            f"{name}, growth from {sizes[name][1][0]:g} s to {sizes[name][-1][0]:g} s of load",
+            grown,
+            "MiB",
+        )
+    series = tuple(Series(name, tuple(points)) for name, points in sizes.items())
+    row.charts.append(Chart("Memory under load", "seconds", "MiB (PSS)", series))
+    row.at_most("the largest growth under load in MiB", max(growth.values()), 10)
+
+
+def _all(stack: Stack) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for name in SERVICES:
+        part = stack.parts[name]
+        if isinstance(part, ServiceProcess):
+            found[name] = _pss(part.child)
+    return found
+
+
+def _pss(child: Child) -> float:
+    """Proportional set size in MiB: shared pages count by their share."""
+    lines = Path(f"/proc/{child.pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+
+
+@asynccontextmanager
+async def _bare(bench: Bench, stack: Stack) -> AsyncGenerator[Child]:
+    child = Child(
+        "idle",
+        [sys.executable, "-m", "bench.idle", stack.kafka],
+        log=bench.folder / "idle.log",
+        folder=ROOT,
+    )
+    child.start()
+    try:
+        await asyncio.sleep(5)
+        yield child
+    finally:
+        child.stop()

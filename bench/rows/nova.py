@@ -1,0 +1,104 @@
+"""The list of 1,000 VMs, beside Nova's own `GET /servers/detail`.
+
+HOSTLER_BENCH_CLOUD names an entry of clouds.yaml (OS_CLIENT_CONFIG_FILE) with room for 1,000 small
+servers: they are made in one request and deleted afterwards. Without it the simulator is asked,
+which answers from memory, so that the goal (a real Nova reads its cells' databases) says little.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import openstack
+
+from bench.bench import Bench, simulator
+from bench.result import Measured, middle
+from bench.seed import fill_read_model
+from deploy.local.stack import Stack
+
+SERVERS = 1000
+TIMES = 7
+NAME = "hostler-bench"
+
+
+async def measure(bench: Bench) -> Measured:
+    """Both lists in turns, in seconds."""
+    real = os.environ.get("HOSTLER_BENCH_CLOUD", "")
+    row = Measured("nova", f"GET /servers/detail of {real or 'the simulator'}")
+    async with bench.stack() as stack:
+        cloud = await asyncio.to_thread(_connect, stack, real)
+        count = bench.count(SERVERS)
+        await asyncio.to_thread(fill_read_model, stack, count)
+        with _servers(cloud, stack, count, real=bool(real)):
+            theirs: list[float] = []
+            ours: list[float] = []
+            for _ in range(TIMES):
+                theirs.append(await asyncio.to_thread(_timed, lambda: _detail(cloud, count)))
+                ours.append(await asyncio.to_thread(_timed, lambda: _listed(stack, count)))
+    row.figure(f"Nova, {count} servers", middle(theirs) * 1000, "ms")
+    row.figure(f"Hostler, {count} VMs", middle(ours) * 1000, "ms")
+    row.at_least("times faster", middle(theirs) / middle(ours), 50)
+    return row
+
+
+def _connect(stack: Stack, real: str) -> Any:
+    if not real:
+        os.environ["OS_CLIENT_CONFIG_FILE"] = str(simulator(stack).clouds_yaml)
+    return openstack.connect(cloud=real or simulator(stack).name)
+
+
+@contextmanager
+def _servers(cloud: Any, stack: Stack, count: int, *, real: bool) -> Generator[None]:
+    """As many servers as are to be listed."""
+    if not real:
+        body = {"count": count, "name": NAME}
+        url = f"{simulator(stack).url}/control/servers"
+        httpx.post(url, json=body, timeout=120, trust_env=False).raise_for_status()
+        yield
+        return
+    flavor = min(cloud.compute.flavors(), key=lambda f: (f.ram, f.disk))
+    image = next(iter(cloud.image.images(status="active")))
+    body = {"name": NAME, "flavorRef": flavor.id, "imageRef": image.id, "networks": "none"}
+    missing = count - len(list(cloud.compute.servers(details=False)))
+    if missing > 0:
+        request = {"server": {**body, "min_count": missing, "max_count": missing}}
+        answer = cloud.compute.post("/servers", json=request, microversion="2.79")
+        if not answer.ok:
+            raise RuntimeError(f"{missing} servers could not be made: {answer.text}")
+    try:
+        yield
+    finally:
+        for server in list(cloud.compute.servers(details=False)):
+            if server.name.startswith(NAME):
+                cloud.compute.delete_server(server, ignore_missing=True)
+
+
+def _timed(what: Callable[[], None]) -> float:
+    begun = time.perf_counter()
+    what()
+    return time.perf_counter() - begun
+
+
+def _detail(cloud: Any, count: int) -> None:
+    """All pages, as raw answers: no object is built of them."""
+    found, params = 0, {"limit": "1000"}
+    while True:
+        answer = cloud.compute.get("/servers/detail", params=params, microversion="2.79")
+        servers = answer.json()["servers"]
+        found += len(servers)
+        if not answer.json().get("servers_links"):
+            break
+        params["marker"] = servers[-1]["id"]
+    if found < count:
+        raise RuntimeError(f"Nova lists {found} of {count} servers")
+
+
+def _listed(stack: Stack, count: int) -> None:
+    url = f"{stack.base_url}/v1/vms?limit=1000"
+    answer = httpx.get(url, headers={"X-API-Key": stack.api_key}, timeout=60, trust_env=False)
+    if len(answer.raise_for_status().json()["items"]) < min(count, 1000):
+        raise RuntimeError("Hostler lists too few VMs")
