@@ -103,6 +103,16 @@ class Child:
         if self._process is not None and self.alive:
             self._process.send_signal(self._stop_signal)
 
+    def pause(self) -> None:
+        """Stop its clock (SIGSTOP): it holds on to all it has and does nothing."""
+        if self._process is not None and self.alive:
+            os.killpg(self._process.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on (SIGCONT), as if no time had passed."""
+        if self._process is not None and self.alive:
+            os.killpg(self._process.pid, signal.SIGCONT)
+
     def stop(self, grace: float = 10.0) -> None:
         """Ask it to end, wait up to `grace` seconds, then kill what is left of its group."""
         self.ask_to_stop()

@@ -3,94 +3,34 @@
 import fcntl
 import json
 import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from shutil import rmtree
-from typing import IO, Final, Protocol
-
-import httpx
+from types import MappingProxyType
+from typing import IO, Final
 
 from deploy.local.broker import Broker, choose_broker, open_broker
 from deploy.local.cloud import GivenCloud, LocalCloud, open_cloud
 from deploy.local.embedded import EmbeddedBroker
+from deploy.local.parts import (
+    DRAIN_SECONDS,
+    ROOT,
+    Launch,
+    Part,
+    ServiceProcess,
+    Topics,
+    as_a_module,
+    processes_of,
+    service_of,
+)
 from deploy.local.postgres import Database, open_database
-from deploy.local.processes import Child, StartError, free_port, wait_until
+from deploy.local.processes import Child, StartError, free_port
 from deploy.local.secret import keep
 
-ROOT: Final = Path(__file__).resolve().parents[2]
 SERVICES: Final = ("audit", "sync", "provisioner", "gateway")
 PROJECT: Final = "demo"
-DRAIN_SECONDS: Final = 10.0
-
-
-class Part(Protocol):
-    """One process of the stack, whose address stays the same over stop, kill and start."""
-
-    def start(self) -> None:
-        """Return once it is ready."""
-
-    def stop(self) -> None:
-        """End it in order, then by force."""
-
-    def kill(self) -> None:
-        """SIGKILL."""
-
-
-class ServiceProcess:
-    """One service, `python -m services.NAME`, on a port of its own."""
-
-    def __init__(self, name: str, environment: Mapping[str, str], log: Path) -> None:
-        self.port = int(environment["HOSTLER_HTTP_PORT"])
-        command = [sys.executable, "-m", f"services.{name}"]
-        self.child = Child(name, command, log=log, environment=environment, folder=ROOT)
-
-    def start(self) -> None:
-        """Return once /readyz says 200."""
-        self.child.start()
-        self.child.wait_until(self.is_ready, timeout=120)
-
-    def is_ready(self) -> bool:
-        """Whether /readyz says 200."""
-        try:
-            url = f"http://127.0.0.1:{self.port}/readyz"
-            return httpx.get(url, timeout=5, trust_env=False).is_success
-        except httpx.HTTPError:
-            return False
-
-    def stop(self) -> None:
-        """Drain, then end by force."""
-        self.child.stop(DRAIN_SECONDS)
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        self.child.kill()
-
-
-class Topics:
-    """Not a server: `python -m deploy.topics`, which waits for the broker by itself."""
-
-    description = "topics are as the contracts say"
-
-    def __init__(self, environment: Mapping[str, str], log: Path) -> None:
-        command = [sys.executable, "-m", "deploy.topics"]
-        self._child = Child("topics", command, log=log, environment=environment, folder=ROOT)
-
-    def start(self) -> None:
-        """Return once they are there."""
-        self._child.start()
-        if not wait_until(lambda: not self._child.alive, 120) or self._child.exit_code != 0:
-            raise StartError(f"the topics could not be created:\n{self._child.tail()}")
-
-    def stop(self) -> None:
-        """End it, if it is under way."""
-        self._child.stop()
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        self._child.kill()
 
 
 class Stack:
@@ -99,6 +39,8 @@ class Stack:
     `environment` says what it stands on (HOSTLER_KAFKA_BOOTSTRAP_SERVERS, HOSTLER_LOCAL_BROKER,
     HOSTLER_DATABASE_URL, OS_CLOUD, as deploy.local.{broker,postgres,cloud} read them) and goes on
     to the services. `folder` holds data and logs; one stack at a time may use it.
+    `replicas` says of which services there are several processes: the parts `gateway`,
+    `gateway.2` and so on. The n-th gateway asks the n-th audit, as far as there are so many.
     """
 
     def __init__(
@@ -107,19 +49,31 @@ class Stack:
         *,
         environment: Mapping[str, str] = os.environ,
         say: Callable[[str], None] = print,
+        replicas: Mapping[str, int] = MappingProxyType({}),
+        launch: Launch = as_a_module,
     ) -> None:
         self.folder = folder.resolve()
         self.logs = self.folder / "logs"
         self.say = say
         self.parts: dict[str, Part] = {}
         self._environment = dict(environment)
-        self._ports = {name: free_port() for name in SERVICES}
+        self._launch = launch
+        self._ports = {
+            name: free_port()
+            for service in SERVICES
+            for name in processes_of(service, replicas.get(service, 1))
+        }
         self._lock: IO[str] | None = None
 
     @property
     def base_url(self) -> str:
         """The gateway's address, without a path."""
         return f"http://127.0.0.1:{self._ports['gateway']}"
+
+    @property
+    def base_urls(self) -> list[str]:
+        """The addresses of all gateways."""
+        return [f"http://127.0.0.1:{self._ports[name]}" for name in self.names("gateway")]
 
     @property
     def api_key(self) -> str:
@@ -137,6 +91,16 @@ class Stack:
         cloud = self.parts["cloud"]
         assert isinstance(cloud, LocalCloud | GivenCloud)  # noqa: S101 - only _open fills parts
         return cloud
+
+    def names(self, *services: str) -> list[str]:
+        """The parts that are processes of these services, or of all."""
+        return [name for name in self._ports if service_of(name) in (services or SERVICES)]
+
+    def process(self, name: str) -> ServiceProcess:
+        """One process of a service, by the part's name."""
+        part = self.parts[name]
+        assert isinstance(part, ServiceProcess), name  # noqa: S101 - a wrong name is a bug
+        return part
 
     def start(self, *, fresh: bool = True) -> None:
         """Return once every service is ready; when that fails, everything is ended.
@@ -158,8 +122,10 @@ class Stack:
         self.parts = {"postgres": database, "cloud": cloud, "broker": broker, "topics": topics}
         self._start_together(self.parts)
         services: dict[str, Part] = {
-            name: ServiceProcess(name, self._settings(name), self.logs / f"{name}.log")
-            for name in SERVICES
+            name: ServiceProcess(
+                name, self._launch(name), self._settings(name), self.logs / f"{name}.log"
+            )
+            for name in self._ports
         }
         self.parts |= services
         self._start_together(services)
@@ -189,10 +155,11 @@ class Stack:
             self._environment["OS_CLIENT_CONFIG_FILE"] = str(cloud.clouds_yaml)
         return database, cloud, broker
 
-    def _settings(self, service: str) -> dict[str, str]:
-        mine = {"HOSTLER_HTTP_PORT": str(self._ports[service])}
-        if service == "gateway":
-            mine["HOSTLER_AUDIT_URL"] = f"http://127.0.0.1:{self._ports['audit']}"
+    def _settings(self, name: str) -> dict[str, str]:
+        mine = {"HOSTLER_HTTP_PORT": str(self._ports[name])}
+        if service_of(name) == "gateway":
+            audit = self._ports.get(name.replace("gateway", "audit"), self._ports["audit"])
+            mine["HOSTLER_AUDIT_URL"] = f"http://127.0.0.1:{audit}"
         return self._environment | mine
 
     def _start_together(self, parts: Mapping[str, Part]) -> None:
