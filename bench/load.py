@@ -14,7 +14,7 @@ import uuid
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import uvloop
 
@@ -85,8 +85,7 @@ class _Connection(asyncio.Protocol):
         self._expected = -1
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - TCP gives no other
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by class
         self.run.free(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
