@@ -90,11 +90,20 @@ OPERATIONS = Table(
     Column("deadline_at", Instant, nullable=False),
     Column("started_at", Instant),
     Column("ended_at", Instant),
+    Column("stuck_at", Instant),
     Index("ix_operations_created", "project_id", "created_at", "id"),
     Index("ix_operations_vm", "vm_id", "seq"),
     Index("ix_operations_open", "project_id", "state"),
+    Index(
+        "ix_operations_stuck",
+        "project_id",
+        "stuck_at",
+        postgresql_where=text("ended_at IS NULL"),
+        sqlite_where=text("ended_at IS NULL"),
+    ),
 )
-"""`seq` counts a VM's operations in the order in which they were accepted."""
+"""`seq` counts a VM's operations in the order in which they were accepted; an operation that has
+not ended is stuck once `stuck_at` has passed."""
 
 IDEMPOTENCY_KEYS = Table(
     "idempotency_keys",
@@ -155,6 +164,87 @@ API_KEYS = Table(
         sqlite_where=text("revoked_at IS NULL"),
     ),
 )
+
+DRIFT = Table(
+    "drift",
+    METADATA,
+    Column("vm_id", Uuid, primary_key=True),
+    Column("field", Text, primary_key=True),
+    Column("id", Uuid, nullable=False, unique=True),
+    Column("project_id", Text, nullable=False),
+    Column("wanted", Json),
+    Column("found", Json),
+    Column("choice", Text, nullable=False),
+    Column("since", Instant, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("operation_id", Uuid),
+    Index("ix_drift_since", "project_id", "since", "id"),
+)
+"""Fields that are not as Hostler left them; a row goes when they are again, or what is found is
+accepted. `operation_id`: the latest command that is to correct it."""
+
+DRIFT_CHOICES = Table(
+    "drift_choices",
+    METADATA,
+    Column("vm_id", Uuid, primary_key=True),
+    Column("field", Text, primary_key=True),
+    Column("project_id", Text, nullable=False),
+    Column("choice", Text, nullable=False),
+)
+"""What follows from a VM's drift; the field `*` stands for all that have no row."""
+
+DRIFT_CORRECTIONS = Table(
+    "drift_corrections",
+    METADATA,
+    Column("vm_id", Uuid, primary_key=True),
+    Column("field", Text, primary_key=True),
+    Column("at", Instant, primary_key=True),
+    Column("project_id", Text, nullable=False),
+)
+"""When a field was corrected by itself in the last hour: not for ever against somebody else."""
+
+ORPHANS = Table(
+    "orphans",
+    METADATA,
+    Column("account", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("project_id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("vm_id", Uuid),
+    Column("reason", Text, nullable=False),
+    Column("proven", Boolean, nullable=False),
+    Column("found_at", Instant, nullable=False),
+    Column("gone_at", Instant),
+    Column("said_at", Instant, nullable=False),
+    Index("ix_orphans_found", "account", "found_at", "id"),
+)
+
+UNMANAGED = Table(
+    "unmanaged",
+    METADATA,
+    Column("account", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("vm", Json, nullable=False),
+    Column("vm_id", Uuid),
+    Column("gone_at", Instant),
+    Column("said_at", Instant, nullable=False),
+    Index("ix_unmanaged_name", "account", "name", "id"),
+)
+"""Servers of an account that Hostler does not know, as sync shows them (`vm`: a snapshot); they
+are no project's. `vm_id`: the VM as which one was last asked to be taken in."""
+
+IMPORTS = Table(
+    "imports",
+    METADATA,
+    Column("id", Uuid, primary_key=True),
+    Column("project_id", Text, nullable=False),
+    Column("operations", Json, nullable=False),
+    Column("created_at", Instant, nullable=False, index=True),
+)
+"""The operations that one request with an idempotency key led to, in their order."""
 
 
 def columns(row: Row[Any]) -> RowMapping:
