@@ -10,7 +10,7 @@ import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from aiokafka import ConsumerRecord
 from faststream import AckPolicy
@@ -24,7 +24,7 @@ from chassis.inbox import take
 from chassis.leases import Clock
 from chassis.outbox import say
 from chassis.settings import Settings
-from chassis.telemetry import CONSUMED, DEAD, consuming, consuming_many
+from chassis.telemetry import CONSUMED, DEAD, Traced, consuming, consuming_many
 from chassis.wire import Poison, Record, dead_letter, decode, received
 from contracts.message import Body, Message
 from contracts.topics import Topic
@@ -33,6 +33,10 @@ LOG = logging.getLogger(__name__)
 Handler = Callable[[AsyncSession, Message[Body]], Awaitable[None]]
 Batch = Sequence[tuple[Message[Body], Record]]
 BatchHandler = Callable[[AsyncSession, Batch], Awaitable[None]]
+
+ToldT = TypeVar("ToldT", bound=Traced)
+Reader = Callable[[Record], ToldT]
+ReadHandler = Callable[[AsyncSession, Sequence[tuple[ToldT, Record]]], Awaitable[None]]
 TRIES = 3
 OUTAGE_SECONDS = 1.0
 
@@ -184,7 +188,8 @@ class Consumer:
     """Takes one topic's messages into a service's database, each once, in order per key.
 
     With `handle_many` in `handle`'s place a whole batch is handled at once, and the inbox is not
-    asked: that handler tells by keys of its own what it has had already.
+    asked: that handler tells by keys of its own what it has had already. `read` is how a record
+    becomes a message, by default in full; it raises Poison for one that is none.
     """
 
     def __init__(
@@ -195,13 +200,15 @@ class Consumer:
         database: Database,
         clock: Clock,
         *,
-        handle_many: BatchHandler | None = None,
+        handle_many: ReadHandler[Any] | None = None,
+        read: Reader[Any] = decode,
     ) -> None:
         self.group = group(service)
         self.service = service
         self.topic = topic
         self.handle = handle
         self.handle_many = handle_many
+        self.read = read
         self.database = database
         self.clock = clock
 
@@ -247,7 +254,7 @@ class Consumer:
         batch: list[tuple[Message[Body], Record]] = []
         for record in records:
             try:
-                message = decode(record)
+                message = self.read(record)
             except Poison as poison:
                 await self._bury(session, record, str(poison))
                 continue

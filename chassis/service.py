@@ -23,7 +23,18 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from chassis import problems, telemetry
 from chassis.database import Database, is_outage
 from chassis.inbox import forget
-from chassis.kafka import BatchHandler, BrokerPublisher, Consumer, Handler, broker, knock, subscribe
+from chassis.kafka import (
+    BatchHandler,
+    BrokerPublisher,
+    Consumer,
+    Handler,
+    Reader,
+    ReadHandler,
+    ToldT,
+    broker,
+    knock,
+    subscribe,
+)
 from chassis.leases import Clock, NamedLease
 from chassis.migrations import migrate
 from chassis.outbox import Relay, pending
@@ -84,6 +95,22 @@ class Service:
         """
         self.consumers.append(
             Consumer(self.name, topic, None, self.database, self.clock, handle_many=handle_many)
+        )
+
+    def consume_read(
+        self, topic: Topic, read: Reader[ToldT], handle_many: ReadHandler[ToldT]
+    ) -> None:
+        """As `consume_many`, of messages as `read` makes them of records; Poison where it cannot."""
+        self.consumers.append(
+            Consumer(
+                self.name,
+                topic,
+                None,
+                self.database,
+                self.clock,
+                handle_many=handle_many,
+                read=read,
+            )
         )
 
     def background(self, name: str, work: Work) -> None:

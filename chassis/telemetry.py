@@ -8,6 +8,8 @@ from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from contextvars import ContextVar
 from threading import Thread
+from typing import Protocol
+from uuid import UUID
 
 from opentelemetry import propagate, trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -92,8 +94,27 @@ def consuming(service: str, topic: str, message: Message[Body]) -> Generator[Non
         yield
 
 
+class Traced(Protocol):
+    """A message that may have been said within a trace."""
+
+    @property
+    def id(self) -> UUID:
+        """Its id."""
+        ...
+
+    @property
+    def type(self) -> str:
+        """Its wire name."""
+        ...
+
+    @property
+    def traceparent(self) -> str:
+        """W3C trace context; empty without one."""
+        ...
+
+
 @contextmanager
-def consuming_many(service: str, topic: str, messages: Iterable[Message[Body]]) -> Generator[None]:
+def consuming_many(service: str, topic: str, messages: Iterable[Traced]) -> Generator[None]:
     """A span per message of a batch that is handled at once, each in its own message's trace."""
     if not _is_traced():
         yield
@@ -115,7 +136,7 @@ def consuming_many(service: str, topic: str, messages: Iterable[Message[Body]]) 
             span.end()
 
 
-def _attributes(topic: str, message: Message[Body]) -> dict[str, str]:
+def _attributes(topic: str, message: Traced) -> dict[str, str]:
     return {"messaging.destination.name": topic, "messaging.message.id": str(message.id)}
 
 
