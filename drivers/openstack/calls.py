@@ -7,7 +7,9 @@ from datetime import datetime
 from typing import Literal
 from urllib.parse import quote
 
-Service = Literal["compute", "image", "network"]
+from drivers.governor import Lane
+
+Service = Literal["compute", "image", "network", "volume"]
 
 _GLOBAL_REQUEST_ID = re.compile(r"req-[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 
@@ -23,6 +25,7 @@ class Call:
     params: Mapping[str, str] = field(default_factory=dict[str, str])
     body: object = None
     request_id: str = ""
+    lane: Lane = Lane.COMMAND
 
     @property
     def changes(self) -> bool:

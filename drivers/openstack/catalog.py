@@ -7,6 +7,7 @@ from typing import TypeVar
 from pydantic import BaseModel, Field, ValidationError
 
 from contracts.catalog import events
+from drivers.governor import Lane
 from drivers.openstack import errors
 from drivers.openstack.calls import Call, Service
 from drivers.openstack.cloud import Cloud
@@ -164,7 +165,7 @@ async def _pages(
 ) -> AsyncIterator[PageT]:
     params = {"limit": str(cloud.settings.page_size)}
     while True:
-        call = Call(service, "GET", path, params=params)
+        call = Call(service, "GET", path, params=params, lane=Lane.SWEEP)
         answer = await cloud.ask(call)
         try:
             page = model.model_validate_json(answer.content)

@@ -1,14 +1,18 @@
-"""One account for asyncio: calls go out in worker threads, so many at a time, and are observed."""
+"""One account for asyncio: calls go out in threads when the governor lets them, and are observed."""
 
 from collections.abc import Collection
+from datetime import datetime
+from functools import partial
+from http import HTTPStatus
 
-from anyio import CapacityLimiter, to_thread
-
+from chassis.errors import HostlerError
+from drivers.governor import Governor, Permit
 from drivers.openstack import errors
 from drivers.openstack.calls import Answer, Call
 from drivers.openstack.connection import Connection
 from drivers.openstack.settings import OpenStackSettings
 from drivers.openstack.telemetry import observing
+from drivers.threads import in_thread
 
 
 class Cloud:
@@ -18,26 +22,49 @@ class Cloud:
         self.account = account
         self.settings = settings
         self._connection = Connection(account, settings)
-        self._limiter = CapacityLimiter(settings.threads)
+        self._governor = Governor(account, settings.limits)
 
     async def ask(self, call: Call, *, accept: Collection[int] = ()) -> Answer:
         """The answer if it is a success or its status is in `accept`; else Retry or Terminal.
 
-        A call that changes something is not cancelled on its way: who asked holds the lease until
-        it is known how it went.
+        Cancelled, it returns at once; what was sent may take effect all the same.
         """
-        with observing(self.account, call) as observer:
-            answer = await to_thread.run_sync(
-                self._connection.send,
-                call,
-                limiter=self._limiter,
-                abandon_on_cancel=not call.changes,
-            )
-            observer.answered(answer)
+        async with self._governor.permit(call.lane) as permit:
+            answer = await self._sent(call, permit)
         if answer.ok or answer.status in accept:
             return answer
         raise errors.refusal(call, answer)
 
+    def rests_until(self) -> datetime | None:
+        """Until when calls would fail at once; None if they would not."""
+        return self._governor.rests_until()
+
     async def close(self) -> None:
         """Let go of the connections; threads that idle end by themselves."""
-        await to_thread.run_sync(self._connection.close)
+        await in_thread(self._connection.close)
+
+    async def _sent(self, call: Call, permit: Permit) -> Answer:
+        with observing(self.account, call) as observer:
+            try:
+                answer = await in_thread(partial(self._connection.send, call))
+            except HostlerError as error:
+                if errors.is_silence(error):
+                    permit.failed()
+                raise
+            observer.answered(answer)
+        _tell(permit, answer)
+        return answer
+
+
+def _tell(permit: Permit, answer: Answer) -> None:
+    """What the answer says of the cloud: that it is there, broken, or wants to be left alone."""
+    after = errors.retry_after(answer)
+    if answer.status == HTTPStatus.TOO_MANY_REQUESTS or (
+        after is not None
+        and answer.status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+    ):
+        permit.told_to_wait(after)
+    elif errors.is_broken(answer.status):
+        permit.failed()
+    else:
+        permit.answered()

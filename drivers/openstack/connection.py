@@ -81,11 +81,17 @@ class Connection:
             cloud=self._account, app_name="hostler", api_timeout=self._settings.read_timeout
         )
         auth = sdk.session.auth
-        if isinstance(auth, BaseIdentityPlugin) and auth.get_auth_state() is None:
+        if isinstance(auth, BaseIdentityPlugin):
+            auth.MIN_TOKEN_LIFE_SECONDS = int(self._settings.token_margin.total_seconds())
+            self._learn(auth, sdk)
+        return sdk
+
+    def _learn(self, auth: BaseIdentityPlugin, sdk: Sdk) -> None:
+        """Log in, if the login is not an older one's, and read the cloud's clock."""
+        if auth.get_auth_state() is None:
             issued = auth.get_access(sdk.session).issued
             if issued is not None:
                 self._clock.learn(issued, datetime.now(UTC))
-        return sdk
 
     def _request(self, adapter: Proxy, call: Call) -> requests.Response:
         """One request and no retries: keystoneauth would repeat a POST as well as a GET."""
@@ -124,6 +130,8 @@ def _adapter(sdk: Sdk, service: Service) -> Proxy:
             return sdk.image
         case "network":
             return sdk.network
+        case "volume":
+            return sdk.block_storage
 
 
 def check_microversion(compute: Proxy) -> None:

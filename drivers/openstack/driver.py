@@ -8,7 +8,17 @@ from pydantic import BaseModel, ValidationError
 from contracts.catalog.events import CatalogEvent
 from contracts.vm.commands import Create, Update
 from contracts.vm.states import VmState
-from drivers.base import ActionRecord, Driver, Issued, Looked, Mark, Pauses, Powers, Reboots
+from drivers.base import (
+    ActionRecord,
+    Driver,
+    Issued,
+    Looked,
+    Mark,
+    Pauses,
+    Powers,
+    Reboots,
+    Rests,
+)
 from drivers.openstack import actions, errors, orders, sweep
 from drivers.openstack.calls import Call
 from drivers.openstack.catalog import catalog
@@ -25,7 +35,7 @@ class _Created(BaseModel):
     server: _Ref
 
 
-class OpenStackDriver(Driver, Powers, Reboots, Pauses):
+class OpenStackDriver(Driver, Powers, Reboots, Pauses, Rests):
     """One account. What it needs of the cloud: Nova 2.79, Glance v2, Neutron v2."""
 
     def __init__(self, account: str, settings: OpenStackSettings | None = None) -> None:
@@ -100,6 +110,10 @@ class OpenStackDriver(Driver, Powers, Reboots, Pauses):
     async def ping(self) -> None:
         """The cheapest question that Nova answers only to those who may ask."""
         await self._cloud.ask(Call("compute", "GET", "/servers", params={"limit": "1"}))
+
+    def rests_until(self) -> datetime | None:
+        """While it said Retry-After, or answers nothing."""
+        return self._cloud.rests_until()
 
     async def close(self) -> None:
         """Close the connections."""

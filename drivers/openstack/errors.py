@@ -96,6 +96,24 @@ def failure(error: Exception, *, sent: bool, changes: bool) -> HostlerError | No
     )
 
 
+def is_broken(status: int) -> bool:
+    """Whether an answer's status says that the cloud does not work (501 is its word on a feature)."""
+    return status >= HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.NOT_IMPLEMENTED
+
+
+def is_silence(error: HostlerError) -> bool:
+    """Whether a `failure` says that the cloud gave no answer, or that its Keystone is broken.
+
+    What is wrong with clouds.yaml, or refused by Keystone, says nothing of the kind.
+    """
+    cause = error.__cause__
+    if isinstance(cause, keystone.HttpError):
+        return is_broken(cause.http_status)
+    return isinstance(
+        cause, keystone.ConnectionError | keystone.DiscoveryFailure | requests.RequestException
+    )
+
+
 def _never_connected(error: BaseException) -> bool:
     """Whether nothing can have been sent: name not found, connection refused or not made in time.
 

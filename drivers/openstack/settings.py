@@ -9,6 +9,8 @@ from datetime import timedelta
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from drivers.governor import Limits
+
 
 class OpenStackSettings(BaseSettings):
     """The same for all accounts of one process."""
@@ -16,7 +18,36 @@ class OpenStackSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="HOSTLER_OPENSTACK_", extra="ignore")
 
     threads: int = Field(
-        default=8, ge=1, le=64, description="Calls to one account at the same time."
+        default=16, ge=2, le=64, description="Calls to one account at the same time."
+    )
+    sweep_threads: int = Field(
+        default=4,
+        ge=1,
+        description="How many of them sweeps, catalogs and inventories may hold; users' commands "
+        "always have at least one left.",
+    )
+    rate: float | None = Field(
+        default=None, gt=0, description="Calls a second to one account; none: as fast as they go."
+    )
+    burst: int = Field(
+        default=50, ge=1, description="Calls at once after a rest, where there is a rate."
+    )
+    circuit_failures: int = Field(
+        default=5,
+        ge=1,
+        description="Calls in a row without an answer, or with a 5xx, after which the account "
+        "rests.",
+    )
+    circuit_rest: timedelta = Field(
+        default=timedelta(seconds=5),
+        description="How long it rests the first time; each time twice as long.",
+    )
+    circuit_longest_rest: timedelta = Field(
+        default=timedelta(minutes=2), description="How long it rests at most."
+    )
+    token_margin: timedelta = Field(
+        default=timedelta(seconds=60),
+        description="A token that ends within that time is renewed before a call.",
     )
     connect_timeout: float = Field(default=4.0, gt=0, description="Seconds.")
     read_timeout: float = Field(
@@ -32,3 +63,16 @@ class OpenStackSettings(BaseSettings):
         default=timedelta(seconds=2),
         description="When to ask again while a server has a task under way.",
     )
+
+    @property
+    def limits(self) -> Limits:
+        """What the governor of each account keeps to."""
+        return Limits(
+            concurrency=self.threads,
+            sweeps=min(self.sweep_threads, self.threads - 1),
+            rate=self.rate,
+            burst=self.burst,
+            failures=self.circuit_failures,
+            rest=self.circuit_rest.total_seconds(),
+            longest_rest=self.circuit_longest_rest.total_seconds(),
+        )

@@ -9,18 +9,21 @@ from pydantic import ValidationError
 from chassis.errors import Retry
 from contracts.errors import ErrorCode
 from drivers.base import Looked, Mark, Seen
+from drivers.governor import Lane
 from drivers.openstack import errors
 from drivers.openstack.calls import Answer, Call
 from drivers.openstack.cloud import Cloud
 from drivers.openstack.servers import read_one, read_page, seen, vm_tag
 
 
-async def pages(cloud: Cloud, filters: Mapping[str, str]) -> AsyncIterator[Looked]:
+async def pages(
+    cloud: Cloud, filters: Mapping[str, str], lane: Lane = Lane.SWEEP
+) -> AsyncIterator[Looked]:
     """The servers that match Nova's `filters`; every page carries the clock of the first."""
     clock: datetime | None = None
     params = {**filters, "limit": str(cloud.settings.page_size)}
     while True:
-        call = Call("compute", "GET", "/servers/detail", params=params)
+        call = Call("compute", "GET", "/servers/detail", params=params, lane=lane)
         answer = await _ask(cloud, call)
         clock = clock or answer.sent_at
         servers, marker = _read(call, answer)
@@ -33,7 +36,7 @@ async def pages(cloud: Cloud, filters: Mapping[str, str]) -> AsyncIterator[Looke
 async def find(cloud: Cloud, mark: Mark) -> Looked:
     """The servers with the mark's VM tag, oldest first."""
     filters = {"tags": vm_tag(mark), "sort_key": "created_at", "sort_dir": "asc"}
-    found = [page async for page in pages(cloud, filters)]
+    found = [page async for page in pages(cloud, filters, Lane.COMMAND)]
     return Looked(servers=[each for page in found for each in page.servers], clock=found[0].clock)
 
 

@@ -137,6 +137,15 @@ class Account:
 
 
 @asynccontextmanager
+async def open_driver(driver: Driver) -> AsyncGenerator[Driver]:
+    """A driver of its own, for a test whose faults must not reach the next."""
+    try:
+        yield driver
+    finally:
+        await driver.close()
+
+
+@asynccontextmanager
 async def opened_account(driver: Driver) -> AsyncGenerator[Account]:
     account = Account(driver, choose([item async for item in driver.catalog()]))
     try:

@@ -13,8 +13,8 @@ from contracts.errors import ErrorCode
 from contracts.vm.commands import Update
 from contracts.vm.fields import MARK
 from contracts.vm.states import VmState
-from drivers.base import Driver, Pauses, Powers, Reboots
-from tests.conformance.account import Account, new_request_id, opened_account
+from drivers.base import Driver, Pauses, Powers, Reboots, Rests
+from tests.conformance.account import Account, new_request_id, open_driver, opened_account
 from tests.conformance.targets import DRIVERS, Control, Target, opened
 from tests.infra.plan import Infrastructure
 
@@ -393,14 +393,66 @@ async def test_a_lost_answer_to_a_create_is_uncertain_and_the_server_is_found(
 
 @pytest.mark.parametrize(("status", "code"), [(429, "cloud_busy"), (503, "cloud_unavailable")])
 async def test_a_cloud_that_says_when_to_come_back_is_believed(
-    driver: Driver, control: Control, server: str, status: int, code: str
+    target: Target, control: Control, server: str, status: int, code: str
 ) -> None:
     effect = {"kind": "status", "when": "before", "status": status, "retry_after": 7}
-    control.order("/faults", match={"service": "compute"}, effect=effect)
+    async with open_driver(target.paged(1000)) as told:
+        await told.ping()
+        control.order("/faults", match={"service": "compute"}, effect=effect)
+        with pytest.raises(Retry) as refused:
+            await told.look(server)
+        assert (refused.value.code, refused.value.uncertain) == (code, False)
+        assert refused.value.after == timedelta(seconds=7)
+        if isinstance(told, Rests):
+            await _rests(told, told, control)
+
+
+async def _rests(resting: Rests, driver: Driver, control: Control) -> None:
+    """Nothing is sent while the account rests, and it says until when."""
+    until = resting.rests_until()
+    assert until is not None
+    assert until - datetime.now(UTC) <= timedelta(seconds=7)
+    control.forget("/calls")
     with pytest.raises(Retry) as refused:
-        await driver.look(server)
-    assert (refused.value.code, refused.value.uncertain) == (code, False)
-    assert refused.value.after == timedelta(seconds=7)
+        await driver.delete(NOBODY, new_request_id())
+    assert not refused.value.uncertain
+    assert refused.value.after is not None
+    assert control.calls(service="compute") == []
+
+
+async def test_a_cloud_that_answers_nothing_is_not_asked_again_and_again(
+    target: Target, control: Control
+) -> None:
+    async with open_driver(target.paged(1000)) as driver:
+        if not isinstance(driver, Rests):
+            pytest.skip("the driver does not know when its cloud is not to be asked")
+        assert driver.rests_until() is None
+        await driver.ping()
+        control.order("/faults", match={"service": "compute"}, effect={"kind": "drop"}, times=None)
+        for _ in range(20):
+            with pytest.raises(Retry):
+                await driver.delete(NOBODY, new_request_id())
+        assert driver.rests_until() is not None
+        control.forget("/calls")
+        with pytest.raises(Retry) as refused:
+            await driver.delete(NOBODY, new_request_id())
+        assert not refused.value.uncertain
+        assert control.calls(service="compute") == []
+
+
+async def test_a_token_that_ends_soon_is_renewed_before_a_call(
+    target: Target, control: Control
+) -> None:
+    control.order("/tokens/expire", ttl=30)
+    try:
+        async with open_driver(target.paged(1000)) as driver:
+            await driver.ping()
+            control.forget("/calls")
+            await driver.delete(NOBODY, new_request_id())
+            calls = [template for _, template in control.calls()]
+    finally:
+        control.order("/tokens/expire", ttl=3600)
+    assert calls[0] == "/v3/auth/tokens"
 
 
 async def test_a_failed_look_is_never_taken_for_a_missing_server(
