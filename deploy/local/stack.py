@@ -123,7 +123,10 @@ class Stack:
         self._start_together(self.parts)
         services: dict[str, Part] = {
             name: ServiceProcess(
-                name, self._launch(name), self._settings(name), self.logs / f"{name}.log"
+                name,
+                self._launch(name),
+                self._settings(name) | database.settings(service_of(name)),
+                self.logs / f"{name}.log",
             )
             for name in self._ports
         }
@@ -151,6 +154,8 @@ class Stack:
             "HOSTLER_PROJECTS": json.dumps({PROJECT: cloud.name}),
         }
         self._environment.setdefault("HOSTLER_SWEEP_INTERVAL_SECONDS", "1")
+        # Not forgotten with the data: a database that is given keeps what was signed with it.
+        self._environment.setdefault("HOSTLER_SIGNING_KEY", keep(self.folder / "signing_key"))
         if cloud.clouds_yaml is not None:
             self._environment["OS_CLIENT_CONFIG_FILE"] = str(cloud.clouds_yaml)
         return database, cloud, broker

@@ -141,6 +141,9 @@ class PostgresContainer(_Service):
     def url(self) -> str:
         return f"postgresql+psycopg://hostler:hostler@127.0.0.1:{self.port}/hostler"
 
+    def settings(self, service: str) -> dict[str, str]:
+        return {"HOSTLER_DATABASE_URL": self.url}
+
     def start(self) -> None:
         self.run(self._answers)
 
