@@ -6,7 +6,7 @@ from typing import Any, TypeVar, cast
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, JsonValue, TypeAdapter, ValidationError
 
 from chassis.errors import Terminal
 from chassis.problems import invalid
@@ -16,6 +16,7 @@ BodyT = TypeVar("BodyT", bound=BaseModel)
 MEDIA_TYPE = "application/json"
 _SHOWN_ERRORS = 20
 _SHOWN_LENGTH = 100
+_OBJECT: TypeAdapter[dict[str, JsonValue]] = TypeAdapter(dict[str, JsonValue])
 
 
 def body(kind: type[BodyT], *, optional: bool = False) -> Callable[[Request], Awaitable[BodyT]]:
@@ -28,11 +29,7 @@ def body(kind: type[BodyT], *, optional: bool = False) -> Callable[[Request], Aw
     """
 
     async def read_body(request: Request) -> BodyT:
-        raw = await request.body()
-        if not raw and optional:
-            raw = b"{}"
-        elif raw:
-            _require_json(request)
+        raw = await _raw(request, optional=optional)
         try:
             read = kind.model_validate_json(raw, strict=True)
         except ValidationError as error:
@@ -43,12 +40,38 @@ def body(kind: type[BodyT], *, optional: bool = False) -> Callable[[Request], Aw
     return read_body
 
 
-def documented(kind: type[BaseModel], *, optional: bool = False) -> dict[str, Any]:
-    """What OpenAPI says of such a body (`openapi_extra`)."""
-    reference = {"$ref": f"#/components/schemas/{kind.__name__}"}
-    return {
-        "requestBody": {"required": not optional, "content": {MEDIA_TYPE: {"schema": reference}}}
-    }
+async def rest(kind: type[BodyT], request: Request, **given: str) -> BodyT:
+    """The optional body as `kind`, of which the path has `given` some fields already."""
+    raw = await _raw(request, optional=True)
+    try:
+        said = _OBJECT.validate_json(raw)
+        json.loads(raw, object_pairs_hook=_once)
+        if twice := sorted(set(said) & set(given)):
+            raise invalid(f"body.{twice[0]}", f"{twice[0]!r} stands in the path already.")
+        return kind.model_validate_json(json.dumps({**said, **given}), strict=True)
+    except ValidationError as error:
+        raise _told(error) from error
+
+
+def documented(
+    kind: type[BaseModel], *, optional: bool = False, given: str | None = None
+) -> dict[str, Any]:
+    """What OpenAPI says of such a body (`openapi_extra`); `given`: a field that the path has."""
+    schema: dict[str, Any] = {"$ref": f"#/components/schemas/{kind.__name__}"}
+    if given is not None:
+        schema = kind.model_json_schema()
+        schema["properties"].pop(given)
+        schema["required"].remove(given)
+    return {"requestBody": {"required": not optional, "content": {MEDIA_TYPE: {"schema": schema}}}}
+
+
+async def _raw(request: Request, *, optional: bool) -> bytes:
+    raw = await request.body()
+    if not raw and optional:
+        return b"{}"
+    if raw:
+        _require_json(request)
+    return raw
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -19,13 +19,13 @@ from chassis.problems import Refusal
 from chassis.telemetry import current_traceparent
 from contracts.errors import ErrorCode
 from contracts.message import Body, Command, Message
-from contracts.operation.commands import Cancel
 from contracts.operation.states import OperationState
 from contracts.vm.commands import Create
 from contracts.vm.states import VmState
+from services.gateway import steering
 from services.gateway.etags import Tags, require_match
-from services.gateway.reading.operations import why_not_cancelled
 from services.gateway.references import resolve
+from services.gateway.stuck import stuck_at
 from services.gateway.tables import IDEMPOTENCY_KEYS, OPERATIONS, VM_TAGS, VMS
 from services.gateway.turns import require_state, under_way
 
@@ -83,21 +83,19 @@ class Intake:
         await say(session, self._message(asked, vm, command, operation_id, operation_id))
         return Accepted(operation_id)
 
-    async def cancel(self, session: AsyncSession, asked: Asked, operation_id: UUID) -> None:
-        """Ask for the end of an operation; a second time says nothing new.
+    async def steer(self, session: AsyncSession, asked: Asked, operation_id: UUID) -> None:
+        """Ask something of an operation, as its end; what is asked already says nothing new.
 
         Terminal: NOT_FOUND, CONFLICT if it has ended or cannot be undone.
         """
         vm, operation = await _locked(session, operation_id, asked.caller.project_id)
-        if reason := why_not_cancelled(operation):
+        if reason := steering.why_not(type(asked.command), operation):
             raise Terminal(ErrorCode.CONFLICT, reason)
-        if operation.cancel_asked_at is not None:
+        if steering.is_asked(type(asked.command), operation):
             return
-        now = self.clock()
-        step = {"name": "cancel_asked", "at": now.isoformat(), "detail": asked.caller.actor}
-        asked_for = {"cancel_asked_at": now, "steps": [*operation.steps, step]}
+        values = steering.asked(asked.command, operation, asked.caller.actor, self.clock())
         mine = OPERATIONS.c.id == operation.id
-        await session.execute(update(OPERATIONS).where(mine).values(asked_for))
+        await session.execute(update(OPERATIONS).where(mine).values(values))
         await say(session, self._message(asked, vm, asked.command, new_id(), operation.id))
 
     async def _earlier(
@@ -238,9 +236,5 @@ def _operation(operation_id: UUID, vm: Row[Any], asked: Asked, now: datetime) ->
         "steps": [{"name": "accepted", "at": now.isoformat(), "detail": None}],
         "created_at": now,
         "deadline_at": now + asked.command.deadline,
+        "stuck_at": stuck_at(asked.command, now),
     }
-
-
-def cancelling(operation_id: UUID) -> Cancel:
-    """The command that cancels an operation."""
-    return Cancel(target=operation_id)

@@ -13,6 +13,7 @@ from contracts.operation.events import Cancelled, Failed, Issued, Retrying, Star
 from contracts.operation.states import OperationState
 from contracts.vm.events import Changed, Observed
 from contracts.vm.states import VmSnapshot, VmState
+from services.gateway.stuck import stuck_after_event, stuck_at
 from services.gateway.tables import OPERATIONS, VM_TAGS, VMS
 from services.gateway.turns import COMMANDS, under_way
 
@@ -55,7 +56,10 @@ async def project_operation(
 
 def _progress(row: Row[Any], told: Told, at: datetime) -> dict[str, Any]:
     """The columns that an event changes. `blocked_on` and `error` tell of the last attempt."""
-    values: dict[str, Any] = {"steps": _with_step(row.steps, told, at)}
+    values: dict[str, Any] = {
+        "steps": _with_step(row.steps, told, at),
+        "stuck_at": stuck_after_event(row, told, at),
+    }
     match told:
         case Started():
             values |= {"state": OperationState.RUNNING.value, "attempts": told.attempt}
@@ -65,6 +69,7 @@ def _progress(row: Row[Any], told: Told, at: datetime) -> dict[str, Any]:
         case Retrying():
             values |= {"state": OperationState.QUEUED.value, "attempts": told.attempt}
             values |= {"error": _error(told), "blocked_on": told.blocked_on}
+            values |= {"deadline_at": told.deadline_at or row.deadline_at}
         case Succeeded():
             values |= {"state": OperationState.SUCCEEDED.value, "error": None, "ended_at": at}
         case Failed():
@@ -190,6 +195,7 @@ async def _ensure_operation(
             "steps": [],
             "created_at": message.time,
             "deadline_at": message.time + command.deadline if command else message.time,
+            "stuck_at": stuck_at(command, message.time) if command else message.time,
         },
     )
     await _update(session, vm.id, {"operations": VMS.c.operations + 1})

@@ -29,13 +29,26 @@ class OperationLinks(Resource):
     cancel: str | None = Field(
         default=None, description="POST here; null where it cannot be cancelled."
     )
+    retry: str | None = Field(default=None, description="POST here; null once it has ended.")
+    abandon: str | None = Field(default=None, description="POST here; null once it has ended.")
+
+
+class Stuck(Resource):
+    """An operation takes longer than it should, and people should know."""
+
+    since: datetime
+    reason: str = Field(
+        description="What it waits for: `quota`; the code of its last error; `waiting_its_turn` "
+        "behind another operation on the VM; else `slow`."
+    )
 
 
 class Step(Resource):
     """Something that happened on an operation's way."""
 
     name: str = Field(
-        description="accepted, started, issued, retrying, cancel_asked, succeeded, failed, cancelled"
+        description="accepted, started, issued, retrying, succeeded, failed, cancelled; "
+        "cancel_asked, retry_asked, abandon_asked"
     )
     at: datetime
     detail: str | None = None
@@ -66,10 +79,13 @@ class Operation(Resource):
                     "blocked_on": None,
                     "waits_for": None,
                     "position": 0,
+                    "stuck": None,
                     "links": {
                         "self": f"/v1/operations/{_OPERATION}",
                         "vm": f"/v1/vms/{_VM}",
                         "cancel": None,
+                        "retry": None,
+                        "abandon": None,
                     },
                 }
             ]
@@ -97,6 +113,9 @@ class Operation(Resource):
         default=None, description="The operation on the same VM whose turn is before this one's."
     )
     position: int = Field(default=0, description="How many operations on the VM come before it.")
+    stuck: Stuck | None = Field(
+        default=None, description="Null while it takes no longer than a healthy cloud needs."
+    )
     links: OperationLinks
 
 

@@ -12,6 +12,7 @@ from contracts.identity import Role
 from services.gateway.app import ROUTERS
 from services.gateway.context import Gateway
 from services.gateway.routes.actions import ACTIONS
+from services.gateway.steering import STEERS
 from tests.unit.gateway.conftest import client, clients, clock, gateway, new_gateway
 from tests.unit.gateway.world import CREATE, Clients, make_active
 
@@ -45,7 +46,10 @@ ROUTES = [
     *[Route("POST", f"/v1/vms/{{vm_id}}/{a.verb()}", a.role, "404") for a in ACTIONS],
     Route("GET", "/v1/operations", VIEWER, "empty"),
     Route("GET", "/v1/operations/{operation_id}", VIEWER, "404"),
-    Route("POST", "/v1/operations/{operation_id}/cancel", OPERATOR, "404"),
+    *[
+        Route("POST", f"/v1/operations/{{operation_id}}/{kind.verb()}", kind.role, "404")
+        for kind in STEERS
+    ],
     Route("GET", "/v1/flavors", VIEWER, "empty"),
     Route("GET", "/v1/flavors/{flavor_id}", VIEWER, "404"),
     Route("GET", "/v1/images", VIEWER, "empty"),

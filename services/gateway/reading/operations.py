@@ -1,6 +1,7 @@
 """Operations out of the read model."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -10,8 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from chassis.errors import Terminal
 from contracts.errors import ErrorCode
 from contracts.operation.states import OperationState
-from contracts.vm.commands import Create
 from services.gateway.resources import Operation, OperationLinks
+from services.gateway.steering import STEERS, why_not
+from services.gateway.stuck import stuck
 from services.gateway.tables import OPERATIONS, columns
 
 _BEFORE = OPERATIONS.alias("before")
@@ -35,6 +37,8 @@ class OperationFilter:
     vm_id: UUID | None = None
     states: frozenset[OperationState] = frozenset()
     command: str | None = None
+    stuck_at: datetime | None = None
+    """Those that are stuck at this time."""
 
     def narrow(self, query: Select[Any]) -> Select[Any]:
         """The same as conditions of a query."""
@@ -45,6 +49,9 @@ class OperationFilter:
             query = query.where(OPERATIONS.c.state.in_([each.value for each in self.states]))
         if self.command is not None:
             query = query.where(OPERATIONS.c.command == self.command)
+        if self.stuck_at is not None:
+            is_stuck = OPERATIONS.c.ended_at.is_(None) & (OPERATIONS.c.stuck_at <= self.stuck_at)
+            query = query.where(is_stuck)
         return query
 
 
@@ -62,19 +69,11 @@ async def find(session: AsyncSession, project_id: str, operation_id: UUID) -> Ro
     return row
 
 
-def shown(row: Row[Any]) -> Operation:
+def shown(row: Row[Any], now: datetime) -> Operation:
     """An operation as the API answers it."""
     here, ended = f"/v1/operations/{row.id}", row.ended_at is not None
-    cancel = None if why_not_cancelled(row) else f"{here}/cancel"
-    links = OperationLinks(self=here, vm=f"/v1/vms/{row.vm_id}", cancel=cancel)
+    offered = {kind.verb(): f"{here}/{kind.verb()}" for kind in STEERS if not why_not(kind, row)}
+    links = OperationLinks(self=here, vm=f"/v1/vms/{row.vm_id}", **offered)
     turn = {"waits_for": None, "position": 0} if ended else {}
-    return Operation.model_validate({**columns(row), **turn, "links": links})
-
-
-def why_not_cancelled(row: Row[Any]) -> str | None:
-    """Why an operation cannot be cancelled, or not any more; None if it can."""
-    if row.ended_at is not None:
-        return f"The operation has ended already: {row.state}."
-    if row.state != OperationState.QUEUED and row.command != Create.wire_name():
-        return "The operation has been started, and only a create can be undone."
-    return None
+    more = {"links": links, "stuck": stuck(row, now)}
+    return Operation.model_validate({**columns(row), **turn, **more})

@@ -66,7 +66,8 @@ async def accept(
     with bound(operation_id=row.id, vm_id=row.vm_id):
         LOG.info("%s %s", "replayed" if accepted.replayed else "accepted", row.command)
     _tell(response, accepted)
-    return await ended(gateway, operations.shown(row), response, wait)
+    operation = operations.shown(row, gateway.clock())
+    return await ended(gateway, operation, response, wait)
 
 
 async def ended(
@@ -86,7 +87,8 @@ async def ended(
 
 async def _again(gateway: Gateway, project_id: str, operation_id: UUID) -> Operation:
     async with gateway.database.reading() as session:
-        return operations.shown(await operations.find(session, project_id, operation_id))
+        row = await operations.find(session, project_id, operation_id)
+    return operations.shown(row, gateway.clock())
 
 
 def _tell(response: Response, accepted: Accepted) -> None:

@@ -1,6 +1,8 @@
-"""Operations: what became of each accepted command, and how to stop one."""
+"""Operations: what became of each accepted command; a route for each OperationCommand."""
 
 import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Annotated
 from uuid import UUID
 
@@ -9,12 +11,13 @@ from fastapi import Depends, Query, Request, Response
 from chassis.identity import Caller
 from chassis.telemetry import bound
 from contracts.errors import ErrorCode
-from contracts.operation.commands import Cancel
+from contracts.operation.commands import OperationCommand
 from contracts.operation.states import OperationState
 from services.gateway import documents
+from services.gateway.bodies import documented, rest
 from services.gateway.context import Here, RequestId
 from services.gateway.identity.permission import Viewer, permit
-from services.gateway.intake import Asked, cancelling
+from services.gateway.intake import Asked
 from services.gateway.pages import Limit, Marker, Order, Page
 from services.gateway.preferences import Wait
 from services.gateway.reading import operations
@@ -22,6 +25,7 @@ from services.gateway.reading.pages import page_of
 from services.gateway.resources import Operation
 from services.gateway.routes.answers import ended
 from services.gateway.routes.guard import guarded
+from services.gateway.steering import STEERS
 from services.gateway.tables import OPERATIONS
 
 LOG = logging.getLogger(__name__)
@@ -39,16 +43,21 @@ async def list_operations(
     command: Annotated[
         str | None, Query(max_length=255, description="A wire name.", examples=["vm.reboot.v1"])
     ] = None,
+    stuck: Annotated[bool, Query(description="Only those that take too long.")] = False,
     limit: Limit = 100,
     marker: Marker = None,
     total: Annotated[bool, Query(description="Count them all, too.")] = False,
 ) -> Page[Operation]:
     """List the project's operations, the latest first."""
-    wanted = operations.OperationFilter(caller.project_id, vm_id, frozenset(state), command)
+    now = gateway.clock()
+    wanted = operations.OperationFilter(
+        caller.project_id, vm_id, frozenset(state), command, stuck_at=now if stuck else None
+    )
+    shown = partial(operations.shown, now=now)
     order = Order("-created_at", OPERATIONS.c.created_at, OPERATIONS.c.id)
     query = operations.listed(wanted)
     return await page_of(
-        gateway, request, query, order, operations.shown, limit=limit, marker=marker, total=total
+        gateway, request, query, order, shown, limit=limit, marker=marker, total=total
     )
 
 
@@ -59,27 +68,51 @@ async def show_operation(
     """Show an operation; with `Prefer: wait=N`, once it has ended."""
     async with gateway.database.reading() as session:
         row = await operations.find(session, caller.project_id, operation_id)
-    return await ended(gateway, operations.shown(row), response, wait)
+    operation = operations.shown(row, gateway.clock())
+    return await ended(gateway, operation, response, wait)
 
 
-@ROUTER.post(
-    "/{operation_id}/cancel",
-    status_code=202,
-    responses=documents.problems(ErrorCode.NOT_FOUND, ErrorCode.CONFLICT),
-)
-async def cancel_operation(
-    operation_id: UUID,
-    request_id: RequestId,
-    gateway: Here,
-    caller: Annotated[Caller, Depends(permit(Cancel.role, Cancel.permission()))],
-) -> Operation:
-    """Stop an operation before it is started; a create can also be undone while it is under way."""
-    command = cancelling(operation_id)
-    intent = f"POST /v1/operations/{operation_id}/cancel"
-    asked = Asked(caller, command, None, request_id, intent)
-    async with gateway.database.session() as session:
-        await gateway.intake.cancel(session, asked, operation_id)
-        row = await operations.find(session, caller.project_id, operation_id)
-    with bound(operation_id=row.id, vm_id=row.vm_id):
-        LOG.info("accepted %s", Cancel.wire_name())
-    return operations.shown(row)
+def _command(kind: type[OperationCommand]) -> Callable[..., Awaitable[OperationCommand]]:
+    async def read_command(request: Request, operation_id: UUID) -> OperationCommand:
+        return await rest(kind, request, target=str(operation_id))
+
+    return read_command
+
+
+def _endpoint(kind: type[OperationCommand]) -> Callable[..., Awaitable[Operation]]:
+    permitted = Depends(permit(kind.role, kind.permission()))
+    command = Depends(_command(kind))
+
+    async def steer(
+        operation_id: UUID,
+        request_id: RequestId,
+        gateway: Here,
+        caller: Annotated[Caller, permitted],
+        command: Annotated[OperationCommand, command],
+    ) -> Operation:
+        intent = f"POST /v1/operations/{operation_id}/{kind.verb()}"
+        asked = Asked(caller, command, None, request_id, intent)
+        async with gateway.database.session() as session:
+            await gateway.intake.steer(session, asked, operation_id)
+            row = await operations.find(session, caller.project_id, operation_id)
+        with bound(operation_id=row.id, vm_id=row.vm_id):
+            LOG.info("accepted %s", kind.wire_name())
+        return operations.shown(row, gateway.clock())
+
+    return steer
+
+
+for each in STEERS:
+    ROUTER.add_api_route(
+        f"/{{operation_id}}/{each.verb()}",
+        _endpoint(each),
+        methods=["POST"],
+        status_code=202,
+        name=f"{each.verb()}_operation",
+        summary=f"{each.title().capitalize()} an operation",
+        description=each.__doc__,
+        responses=documents.problems(
+            ErrorCode.NOT_FOUND, ErrorCode.CONFLICT, ErrorCode.UNSUPPORTED_MEDIA_TYPE
+        ),
+        openapi_extra=documented(each, optional=True, given="target"),
+    )

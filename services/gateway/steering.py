@@ -1,0 +1,50 @@
+"""Steering operations: what of the registry `OperationCommand` may be asked of one, and is asked."""
+
+from datetime import datetime
+from typing import Any, get_args
+
+from sqlalchemy import Row
+
+from contracts.message import Command
+from contracts.operation.commands import Abandon, Cancel, OperationCommand, Retry
+from contracts.operation.states import OperationState
+from contracts.vm.commands import Create
+
+STEERS: tuple[type[OperationCommand], ...] = get_args(OperationCommand)
+_CARRIED_OUT = {"started", "issued", "retrying"}
+
+
+def why_not(kind: type[Command], row: Row[Any]) -> str | None:
+    """Why that cannot be asked of an operation, or not any more; None if it can."""
+    if row.ended_at is not None:
+        return f"The operation has ended already: {row.state}."
+    begun = row.state != OperationState.QUEUED.value and row.command != Create.wire_name()
+    if kind is Cancel and begun:
+        return "The operation has been started, and only a create can be undone."
+    return None
+
+
+def is_asked(kind: type[Command], row: Row[Any]) -> bool:
+    """Whether the same was asked before and the operation has not moved since.
+
+    What ends an operation is asked once; a retry may be asked again when it was tried.
+    """
+    for step in reversed(row.steps):
+        if step["name"] == step_name(kind):
+            return True
+        if step["name"] in _CARRIED_OUT and kind is Retry:
+            return False
+    return False
+
+
+def asked(command: Command, row: Row[Any], actor: str, now: datetime) -> dict[str, Any]:
+    """The columns of an operation of which `command` is asked now."""
+    why = f": {command.reason}" if isinstance(command, Abandon) and command.reason else ""
+    step = {"name": step_name(type(command)), "at": now.isoformat(), "detail": f"{actor}{why}"}
+    values: dict[str, Any] = {"steps": [*row.steps, step]}
+    return values | ({"cancel_asked_at": now} if isinstance(command, Cancel) else {})
+
+
+def step_name(kind: type[Command]) -> str:
+    """How the asking stands among an operation's steps, e.g. `cancel_asked`."""
+    return f"{kind.verb()}_asked"
