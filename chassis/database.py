@@ -5,19 +5,24 @@ go to a replica later, and on SQLite one writer at a time holds the file.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
+import psycopg
 from sqlalchemy import JSON, DateTime, Dialect, Insert, Table, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.types import TypeDecorator
+
+IDLE_SECONDS = 1.0
 
 Json = JSON(none_as_null=True).with_variant(
     postgresql.JSONB(none_as_null=True),  # pyright: ignore[reportUnknownMemberType]
@@ -36,11 +41,15 @@ class Instant(TypeDecorator[datetime]):
         """Refuse a time without a zone: nobody could say what it means."""
         if value is not None and value.tzinfo is None:
             raise ValueError("times carry a zone: use datetime.now(UTC)")
-        return value.astimezone(UTC) if value is not None else None
+        if value is None or value.tzinfo is UTC:
+            return value
+        return value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Give the zone back that SQLite does not keep."""
-        return value.replace(tzinfo=value.tzinfo or UTC).astimezone(UTC) if value else None
+        if value is None or value.tzinfo is UTC:
+            return value
+        return value.replace(tzinfo=value.tzinfo or UTC).astimezone(UTC)
 
 
 def is_outage(error: BaseException) -> bool:
@@ -76,7 +85,7 @@ class Database:
         self.said = asyncio.Event()
         """Set after each commit that left something in the outbox."""
         self.engine = _engine(url.replace("{service}", service), service, pool)
-        self._reader = self.engine.execution_options(reads=True)
+        self._reader = _reader(self.engine)
 
     @property
     def is_postgres(self) -> bool:
@@ -94,7 +103,10 @@ class Database:
 
     @asynccontextmanager
     async def reading(self) -> AsyncGenerator[AsyncSession]:
-        """One transaction that only reads."""
+        """For reading; on Postgres each statement sees what is committed when it begins.
+
+        No transaction is begun there: that would be two of three round trips.
+        """
         async with AsyncSession(self._reader, expire_on_commit=False) as session:
             yield session
 
@@ -111,19 +123,48 @@ class Database:
 def _engine(url: str, service: str, pool: int) -> AsyncEngine:
     if make_url(url).get_backend_name() != "postgresql":
         return _sqlite_engine(url)
-    return create_async_engine(
+    engine = create_async_engine(
         url,
         pool_size=pool,
         max_overflow=0,
         pool_timeout=10,
-        pool_pre_ping=True,
         hide_parameters=True,
         connect_args={
-            "options": f"-csearch_path={service}",
+            "options": f"-csearch_path={service} -ctimezone=UTC -cjit=off",
             "connect_timeout": 5,
             "application_name": f"hostler-{service}",
         },
     )
+    _ping_what_was_idle(engine)
+    return engine
+
+
+def _reader(engine: AsyncEngine) -> AsyncEngine:
+    if engine.dialect.name == "postgresql":
+        return engine.execution_options(isolation_level="AUTOCOMMIT")
+    return engine.execution_options(reads=True)
+
+
+def _ping_what_was_idle(engine: AsyncEngine) -> None:
+    """Ask a connection whether it lives before it is used, if it was idle for a while.
+
+    One in steady use would pay a round trip each time. If the server went away meanwhile, the
+    first statement fails, and with it the pool forgets every connection of before.
+    """
+
+    def rest(_connection: Any, record: ConnectionPoolEntry) -> None:
+        record.info["since"] = time.monotonic()
+
+    def use(connection: Any, record: ConnectionPoolEntry, _proxy: Any) -> None:
+        if time.monotonic() - record.info.get("since", float("inf")) < IDLE_SECONDS:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except (psycopg.Error, OSError) as error:
+            raise DisconnectionError from error
+
+    event.listen(engine.sync_engine, "checkin", rest)
+    event.listen(engine.sync_engine, "checkout", use)
 
 
 def _sqlite_engine(url: str) -> AsyncEngine:

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select, text
 
+from chassis import database as database_module
 from chassis.database import Database, Instant, is_outage
 from chassis.inbox import forget, take
 from chassis.leases import NamedLease
@@ -123,3 +124,48 @@ async def test_the_folder_of_a_sqlite_file_is_made(tmp_path: Path) -> None:
     async with opened(url) as database:
         await database.ping()
     assert (tmp_path / "not" / "there" / "toy.db").exists()
+
+
+async def test_a_connection_that_died_while_it_was_idle_is_not_used(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "IDLE_SECONDS", 0.0)
+    async with opened(postgres_url) as database:
+        async with database.reading() as session:
+            mine = await session.scalar(text("SELECT pg_backend_pid()"))
+        other = Database(postgres_url, "toy")
+        async with other.reading() as session:
+            await session.execute(text(f"SELECT pg_terminate_backend({mine})"))
+        await other.close()
+        async with database.session() as session:
+            assert await session.scalar(text("SELECT pg_backend_pid()")) != mine
+
+
+async def test_a_connection_that_dies_in_use_costs_one_statement_and_all_are_made_anew(
+    postgres_url: str,
+) -> None:
+    async with opened(postgres_url) as database:
+        async with database.reading() as one, database.reading() as two:
+            pids = [await each.scalar(text("SELECT pg_backend_pid()")) for each in (one, two)]
+        other = Database(postgres_url, "toy")
+        async with other.reading() as session:
+            for pid in pids:
+                await session.execute(text(f"SELECT pg_terminate_backend({pid})"))
+        await other.close()
+        with pytest.raises(Exception) as gone:  # noqa: PT011 - whatever it is, it is judged next
+            await database.ping()
+        assert is_outage(gone.value)
+        for _ in pids:
+            await database.ping()
+
+
+async def test_a_read_sees_what_was_committed_before_it_without_a_transaction_of_its_own(
+    database_url: str,
+) -> None:
+    async with opened(database_url) as database:
+        async with database.reading() as session:
+            await session.execute(select(OUTBOX))
+        async with database.session() as session:
+            await say(session, command())
+        async with database.reading() as session:
+            assert len((await session.execute(select(OUTBOX))).all()) == 1
