@@ -15,6 +15,7 @@ from deploy.local.stack import Stack
 BUILD_SECONDS = 2.0
 SIZES = (1, 10, 100, 1000)
 BARE = 20
+WARM_UP = 5
 SWEEP = "GET /servers/detail"
 
 
@@ -26,7 +27,8 @@ async def measure(bench: Bench) -> Measured:
         bare = await _bare(stack)
         per_vm: list[tuple[float, float]] = []
         sweeps: list[tuple[float, float]] = []
-        ended = 0
+        _, _ = await _creates(stack, WARM_UP, WARM_UP)
+        ended = WARM_UP
         for size in SIZES[:3] if bench.quick else SIZES:
             ended += size
             counted, seconds = await _creates(stack, size, ended)
@@ -60,7 +62,6 @@ def _last(row: Measured, prefix: str) -> float:
 
 
 async def _creates(stack: Stack, size: int, ended: int) -> tuple[Counter[str], float]:
-    await asyncio.sleep(1)
     await forget_calls(stack)
     begun = time.perf_counter()
     limits = httpx.Limits(max_connections=32)

@@ -6,7 +6,16 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 from bench.bench import Bench, gateway_port
-from bench.client import CREATE, forget_calls, headers, other_tenant, sql, timing, until_ended
+from bench.client import (
+    CREATE,
+    cpu_seconds,
+    forget_calls,
+    headers,
+    other_tenant,
+    sql,
+    timing,
+    until_ended,
+)
 from bench.load import Load
 from bench.result import Measured, middle
 from deploy.local.stack import Stack
@@ -25,19 +34,29 @@ async def measure(bench: Bench) -> Measured:
     creates: list[float] = []
     async with bench.stack(HOSTLER_SWEEP_INTERVAL_SECONDS="15") as stack:
         await timing(stack, **INSTANT)
-        total = 0
+        total, spent = 0, dict[str, float]()
         for number in range(ROUNDS):
             bare.append(await asyncio.to_thread(_bare, stack, bench.count(BARE), number))
+            before, done = cpu_seconds(stack), total
             rate, total = await _creates(bench, stack, bench.count(VMS), total)
             creates.append(rate)
+            spent = _spent(before, cpu_seconds(stack), total - done)
         rate = await _stops(stack, bench.count(VMS), total)
         await _check(row, stack)
     row.figure("bare POST /servers", middle(bare), "/s")
     row.figure("creates to their outcome", middle(creates), "/s")
+    for name, milliseconds in spent.items():
+        row.figure(f"processor time of a create in {name}", milliseconds, "ms")
     row.figure("stops to their outcome", rate, "/s")
     row.at_least("creates, share of the bare rate", middle(creates) / middle(bare), 0.7)
     row.at_least("creates to their outcome per second", middle(creates), 200)
     return row
+
+
+def _spent(before: dict[str, float], after: dict[str, float], commands: int) -> dict[str, float]:
+    """Milliseconds of processor time per command, by process and in all."""
+    each = {name: (after[name] - before[name]) * 1000 / commands for name in before}
+    return {**each, "all together": sum(each.values())}
 
 
 async def _creates(bench: Bench, stack: Stack, count: int, before: int) -> tuple[float, int]:
