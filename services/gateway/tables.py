@@ -198,10 +198,11 @@ DRIFT_CORRECTIONS = Table(
     METADATA,
     Column("vm_id", Uuid, primary_key=True),
     Column("field", Text, primary_key=True),
-    Column("at", Instant, primary_key=True),
+    Column("version", BigInteger, primary_key=True),
     Column("project_id", Text, nullable=False),
+    Column("at", Instant, nullable=False),
 )
-"""When a field was corrected by itself in the last hour: not for ever against somebody else."""
+"""When fields were corrected by themselves of late: not for ever against somebody else."""
 
 ORPHANS = Table(
     "orphans",

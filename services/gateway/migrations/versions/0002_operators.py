@@ -55,8 +55,9 @@ def create_drift() -> None:
         "drift_corrections",
         sa.Column("vm_id", sa.Uuid, primary_key=True),
         sa.Column("field", sa.Text, primary_key=True),
-        sa.Column("at", Instant, primary_key=True),
+        sa.Column("version", sa.BigInteger, primary_key=True),
         sa.Column("project_id", sa.Text, nullable=False),
+        sa.Column("at", Instant, nullable=False),
     )
 
 
