@@ -32,6 +32,7 @@ class Scene:
             trust_env=False,
         )
         self.operations: list[str] = []
+        self._login = login(cloud)
 
     def close(self) -> None:
         self.control.close()
@@ -115,27 +116,12 @@ class Scene:
         """The servers in the cloud that carry Hostler's mark, as Nova lists them."""
         url = self.control.base_url.copy_with(path="/")
         token = httpx.post(
-            f"{url}identity/v3/auth/tokens", json=self._login(), trust_env=False
+            f"{url}identity/v3/auth/tokens", json=self._login, trust_env=False
         ).headers["X-Subject-Token"]
         headers = {"X-Auth-Token": token, "OpenStack-API-Version": "compute 2.79"}
         answer = httpx.get(f"{url}compute/v2.1/servers/detail", headers=headers, trust_env=False)
         listed = cast("list[Json]", answer.raise_for_status().json()["servers"])
         return [each for each in listed if any(t.startswith("hostler:vm:") for t in each["tags"])]
-
-    def _login(self) -> Json:
-        import yaml  # noqa: PLC0415 - comes with openstacksdk
-
-        cloud = self.stack.cloud
-        assert isinstance(cloud, LocalCloud)
-        auth = yaml.safe_load(cloud.clouds_yaml.read_text())["clouds"][cloud.name]["auth"]
-        domain = {"name": auth.get("user_domain_name", "Default")}
-        user = {"name": auth["username"], "password": auth["password"], "domain": domain}
-        return {
-            "auth": {
-                "identity": {"methods": ["password"], "password": {"user": user}},
-                "scope": {"project": {"name": auth["project_name"], "domain": domain}},
-            }
-        }
 
     # What must hold
 
@@ -183,3 +169,18 @@ class Scene:
 
 def _in_flight(answer: httpx.Response) -> bool:
     return answer.status_code == 409 and answer.json().get("code") == "in_flight"
+
+
+def login(cloud: LocalCloud) -> Json:
+    """What Keystone is asked for a token with, as clouds.yaml says."""
+    import yaml  # noqa: PLC0415 - comes with openstacksdk
+
+    auth = yaml.safe_load(cloud.clouds_yaml.read_text())["clouds"][cloud.name]["auth"]
+    domain = {"name": auth.get("user_domain_name", "Default")}
+    user = {"name": auth["username"], "password": auth["password"], "domain": domain}
+    return {
+        "auth": {
+            "identity": {"methods": ["password"], "password": {"user": user}},
+            "scope": {"project": {"name": auth["project_name"], "domain": domain}},
+        }
+    }
