@@ -1,14 +1,16 @@
 """What the API answers: the shapes of VMs, operations, events, keys and the catalog's items."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from contracts.identity import Role
+from contracts.inventory.events import ResourceKind
 from contracts.operation.states import OperationError, OperationState
-from contracts.vm.states import Address, Fault, Transition, VmState
+from contracts.vm.events import DriftChoice
+from contracts.vm.states import Address, Fault, Transition, VmSnapshot, VmState
 
 _VM = UUID("019b7e1a-6f3c-7b11-9d2a-52b9f1c0a001")
 _OPERATION = UUID("019b7e1a-6f3c-7b11-9d2a-52b9f1c0b002")
@@ -215,6 +217,69 @@ class Vm(Resource):
     )
     version: int = Field(description="Counts what sync saw change.")
     links: VmLinks
+
+
+class DriftLinks(Resource):
+    """Where what belongs to drift is."""
+
+    vm: str
+    drift: str = Field(description="POST {field} below it, with a choice.")
+    operation: str | None = Field(
+        default=None, description="The latest command that is to correct it."
+    )
+
+
+class Drift(Resource):
+    """A field of a VM that is not as Hostler left it."""
+
+    vm_id: UUID
+    field: str
+    wanted: JsonValue = Field(description="As Hostler last left or accepted it.")
+    found: JsonValue = Field(description="As the cloud shows it.")
+    choice: DriftChoice = Field(
+        description="What followed: `correct` by a command; `report` also where none can help."
+    )
+    since: datetime
+    version: int = Field(description="The VM's version in which it was last seen to differ.")
+    links: DriftLinks
+
+
+class VmDrift(Resource):
+    """What of a VM drifts, and what was chosen to follow from it."""
+
+    items: list[Drift]
+    choices: dict[str, DriftChoice] = Field(
+        description="Per field; `*` is all others. Where nothing is chosen the site's default holds.",
+        examples=[{"state": "correct", "*": "report"}],
+    )
+
+
+class Orphan(Resource):
+    """Something in the cloud that Hostler made and that no VM has any more."""
+
+    kind: ResourceKind
+    id: str = Field(description="The cloud's own id of it.")
+    account: str
+    name: str
+    vm_id: UUID | None = Field(default=None, description="Whose it was.")
+    reason: Literal["vm_deleted", "second_server", "unknown_vm"]
+    proven: bool = Field(description="Its mark proves that Hostler made it.")
+    found_at: datetime
+    removal_at: datetime | None = Field(
+        default=None,
+        description="When Hostler removes it at the earliest; null: it stays until somebody does.",
+    )
+
+
+class UnmanagedServer(Resource):
+    """A server in the project's cloud account that Hostler does not know."""
+
+    id: str = Field(description="The cloud's own id of it; POST /v1/vms/import takes it in.")
+    account: str
+    name: str
+    state: VmState
+    vm: VmSnapshot = Field(description="The server as it was last seen.")
+    seen_at: datetime = Field(description="When it was last found to have changed.")
 
 
 class FollowedEvent(Resource):

@@ -1,10 +1,12 @@
 """What the gateway is told from its environment, beyond what every service is."""
 
 from datetime import timedelta
+from typing import Literal
 
 from pydantic import Field, SecretStr
 
 from chassis.settings import Port, Settings
+from contracts.vm.events import DriftChoice
 
 DAY = timedelta(days=1)
 
@@ -45,6 +47,22 @@ class GatewaySettings(Settings):
     )
     events_retention: timedelta = Field(
         default=7 * DAY, description="How far back a follower of /v1/events can resume."
+    )
+    drift: DriftChoice = Field(
+        default="report",
+        description="What follows where a VM is changed behind Hostler's back and nobody chose: "
+        "`report` it, `correct` it by a command, `accept` or `ignore` it.",
+    )
+    drift_corrections: int = Field(
+        default=3,
+        ge=0,
+        description="How often in an hour a field of a VM is corrected; then it is only reported.",
+    )
+    orphans: Literal["report", "remove"] = Field(
+        default="report", description="As the provisioner's: for what GET /v1/orphans shows."
+    )
+    orphan_grace: timedelta = Field(
+        default=timedelta(hours=1), description="As the provisioner's: for the same."
     )
     docs_cdn: bool = Field(
         default=True,

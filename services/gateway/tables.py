@@ -227,6 +227,7 @@ UNMANAGED = Table(
     Column("account", Text, primary_key=True),
     Column("id", Text, primary_key=True),
     Column("name", Text, nullable=False),
+    Column("folded_name", Text, nullable=False),
     Column("state", Text, nullable=False),
     Column("vm", Json, nullable=False),
     Column("vm_id", Uuid),

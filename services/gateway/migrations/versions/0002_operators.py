@@ -82,6 +82,7 @@ def create_inventory() -> None:
         sa.Column("account", sa.Text, primary_key=True),
         sa.Column("id", sa.Text, primary_key=True),
         sa.Column("name", sa.Text, nullable=False),
+        sa.Column("folded_name", sa.Text, nullable=False),
         sa.Column("state", sa.Text, nullable=False),
         sa.Column("vm", Json, nullable=False),
         sa.Column("vm_id", sa.Uuid),

@@ -1,0 +1,59 @@
+"""What accounts hold that is no VM's, as it is told: orphans, and servers that Hostler does not know."""
+
+from typing import Any
+
+from sqlalchemy import Table, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from chassis.database import insert
+from contracts.inventory.events import OrphanFound, OrphanGone, OrphanRemoved, UnmanagedServer
+from contracts.message import Body, Message
+from services.gateway.tables import ORPHANS, UNMANAGED
+
+
+async def on_inventory(session: AsyncSession, message: Message[Body]) -> None:
+    """Keep what is told of an orphan or a server; an older telling changes nothing."""
+    match message.data:
+        case OrphanFound() as found:
+            await _keep_orphan(session, message, found)
+        case OrphanGone() | OrphanRemoved() as gone:
+            mine = (ORPHANS.c.account == message.account) & (ORPHANS.c.kind == gone.kind)
+            mine &= (ORPHANS.c.id == gone.id) & (ORPHANS.c.said_at <= message.time)
+            said = {"gone_at": message.time, "said_at": message.time}
+            await session.execute(update(ORPHANS).where(mine).values(said))
+        case UnmanagedServer() as server:
+            await _keep_server(session, message, server)
+        case _:
+            pass
+
+
+async def _keep_orphan(session: AsyncSession, message: Message[Body], found: OrphanFound) -> None:
+    said = found.model_dump(include={"name", "vm_id", "reason", "proven", "found_at"})
+    said |= {"project_id": message.project_id, "gone_at": None, "said_at": message.time}
+    keys = {"account": message.account, "kind": found.kind, "id": found.id}
+    await _keep(session, ORPHANS, keys, said)
+
+
+async def _keep_server(
+    session: AsyncSession, message: Message[Body], server: UnmanagedServer
+) -> None:
+    said: dict[str, Any] = {
+        "name": server.vm.name,
+        "folded_name": server.vm.name.casefold(),
+        "state": server.vm.state.value,
+        "vm": server.vm.model_dump(mode="json"),
+        "gone_at": message.time if server.gone else None,
+        "said_at": message.time,
+    }
+    keys = {"account": message.account, "id": server.server_id}
+    await _keep(session, UNMANAGED, keys, said)
+
+
+async def _keep(
+    session: AsyncSession, table: Table, keys: dict[str, Any], said: dict[str, Any]
+) -> None:
+    row = insert(session, table).values(**keys, **said)
+    newer = table.c.said_at <= said["said_at"]
+    await session.execute(
+        row.on_conflict_do_update(index_elements=list(keys), set_=said, where=newer)
+    )
