@@ -12,8 +12,10 @@ from services.sync.catalog import Catalog
 from services.sync.clouds import Clouds
 from services.sync.handlers import Handlers
 from services.sync.health import SweptProbe
+from services.sync.hearsay import read
 from services.sync.settings import SyncSettings
 from services.sync.sweep import Sweeper
+from services.sync.watching import Watching
 
 
 class SyncService(Service):
@@ -29,11 +31,13 @@ class SyncService(Service):
         self.catalogs: dict[str, Catalog] = {}
         for name in settings.accounts:
             self._watch(name, clouds.of(name), settings)
-        self.consume(VM_EVENTS, Handlers(settings, clock, self._wake).on_vm_event)
+        self.consume_read(VM_EVENTS, read, Handlers(settings, clock, self._wake).on_vm_events)
 
     def _watch(self, name: str, driver: Callable[[], Driver], settings: SyncSettings) -> None:
-        sweeper = Sweeper(name, driver, self.lease(f"sweep:{name}"), settings, self.clock)
-        catalog = Catalog(name, driver, self.lease(f"catalog:{name}"), settings, self.clock)
+        def watching(what: str) -> Watching:
+            return Watching(name, driver, self.lease(f"{what}:{name}"), settings, self.clock)
+
+        sweeper, catalog = Sweeper(watching("sweep")), Catalog(watching("catalog"))
         self.sweepers[name], self.catalogs[name] = sweeper, catalog
         self.background(f"sweep:{name}", sweeper.run)
         self.background(f"catalog:{name}", catalog.run)

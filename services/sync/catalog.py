@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, cast
 
@@ -12,18 +12,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from chassis.database import insert
 from chassis.errors import HostlerError, Retry
 from chassis.ids import new_id
-from chassis.leases import NamedLease
 from chassis.outbox import say
 from contracts.catalog.events import CatalogEvent
 from contracts.message import Body, Message
 from contracts.topics import types
-from drivers.base import Driver
 from services.sync import metrics
 from services.sync.holding import LostLease, guarded, while_held
 from services.sync.portions import portions
-from services.sync.saying import Clock
-from services.sync.settings import SyncSettings
 from services.sync.tables import ACCOUNTS, CATALOG, Account, CatalogItem
+from services.sync.watching import Watching
 
 LOG = logging.getLogger(__name__)
 POLL_SECONDS = 1.0
@@ -41,19 +38,12 @@ def kind(item: CatalogEvent) -> str:
 class Catalog:
     """Lists one account's offers. Runs in every replica; the lease lets one work."""
 
-    def __init__(
-        self,
-        account: str,
-        driver: Callable[[], Driver],
-        lease: NamedLease,
-        settings: SyncSettings,
-        clock: Clock,
-    ) -> None:
-        self.account = account
-        self.driver = driver
-        self.lease = lease
-        self.interval = settings.catalog_interval_seconds
-        self.clock = clock
+    def __init__(self, watching: Watching) -> None:
+        self.account = watching.account
+        self.driver = watching.driver
+        self.lease = watching.lease
+        self.interval = watching.settings.catalog_interval_seconds
+        self.clock = watching.clock
 
     async def run(self) -> None:
         """List whenever it is time, for ever."""

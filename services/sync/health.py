@@ -1,7 +1,7 @@
 """How the sweeps of an account go, for /readyz: a cloud that is down is no failure of sync."""
 
 from chassis.database import Database
-from services.sync.saying import Clock
+from chassis.leases import Clock
 from services.sync.tables import Account
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -10,18 +10,18 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.errors import HostlerError, Retry
-from chassis.leases import NamedLease
 from chassis.outbox import say
 from chassis.telemetry import bound
 from contracts.message import Body, Message
-from contracts.vm.states import GONE, VmSnapshot, VmState
-from drivers.base import Driver, Looked, Mark, Seen
+from contracts.vm.states import VmSnapshot, VmState
+from drivers.base import Looked, Mark, Seen
 from services.sync import metrics, watches
-from services.sync.drift import canonical, choose, ended
+from services.sync.drift import choose, ended, pictured, unmade
 from services.sync.holding import guarded
-from services.sync.saying import Cause, Clock, change, known, observed
-from services.sync.settings import SyncSettings
+from services.sync.recording import keep_track
+from services.sync.saying import Cause, change, known, observed
 from services.sync.tables import Vm, Watch
+from services.sync.watching import Watching
 
 LOG = logging.getLogger(__name__)
 _SAME_SECOND = timedelta(seconds=1)
@@ -30,20 +30,13 @@ _SAME_SECOND = timedelta(seconds=1)
 class Looker:
     """Looks at the servers of one account that are due, a few per round."""
 
-    def __init__(
-        self,
-        account: str,
-        driver: Callable[[], Driver],
-        lease: NamedLease,
-        settings: SyncSettings,
-        clock: Clock,
-    ) -> None:
-        self.account = account
-        self.driver = driver
-        self.lease = lease
-        self.limit = settings.looks_per_round
-        self.patience = timedelta(seconds=settings.look_after_seconds)
-        self.clock = clock
+    def __init__(self, watching: Watching) -> None:
+        self.watching = watching
+        self.account = watching.account
+        self.lease = watching.lease
+        self.clock = watching.clock
+        self.limit = watching.settings.looks_per_round
+        self.patience = timedelta(seconds=watching.settings.look_after_seconds)
 
     async def look_due(self) -> None:
         """One round of looks. One that fails is due again later and stops no other."""
@@ -74,8 +67,8 @@ class Looker:
         with bound(vm_id=row.vm_id):
             try:
                 if row.server_id is None:
-                    return await self.driver().find(Mark(row.vm_id, row.project_id))
-                return await self.driver().look(row.server_id)
+                    return await self.watching.driver().find(Mark(row.vm_id, row.project_id))
+                return await self.watching.driver().look(row.server_id)
             except HostlerError as error:
                 LOG.warning("cannot look at %s: %s", row.server_id or row.vm_id, error)
                 return error
@@ -91,6 +84,7 @@ class Looker:
     async def _take(self, session: AsyncSession, vm_id: UUID, looked: Looked) -> None:
         metrics.LOOKS.labels(self.account, "found" if looked.servers else "none").inc()
         row = await session.get_one(Vm, vm_id, with_for_update=True)
+        had = {row.vm_id: row.server_id}
         watched = (await watches.of_vms(session, [vm_id])).get(vm_id, [])
         issued = [watch for watch in watched if watch.state == watches.ISSUED]
         said = self._changes(row, looked, watched, issued)
@@ -100,14 +94,15 @@ class Looker:
         row.look_due_at = None
         if said:
             await say(session, *said)
+        await keep_track(session, [row], had, self.clock)
 
     def _changes(
         self, row: Vm, looked: Looked, watched: list[Watch], issued: list[Watch]
     ) -> list[Message[Body]]:
         if row.observed_at is not None and looked.clock < row.observed_at:
             return []
-        deleting = any(watch.command == watches.DELETE for watch in issued)
-        snapshot = _shown(row, looked.servers) or _without_server(row, deleting=deleting)
+        shown = _shown(row, looked.servers, creating=watches.creating(watched))
+        snapshot = shown or _without_server(row, watched)
         if snapshot is None:
             return []
         cause = Cause.of(watched[-1] if watched else None)
@@ -119,19 +114,26 @@ class Looker:
         return self.clock() + (_SAME_SECOND if ambiguous else self.patience)
 
 
-def _shown(row: Vm, servers: Sequence[Seen]) -> VmSnapshot | None:
-    chosen, _surplus = choose(row.server_id, VmState(row.state), servers)
-    return canonical(chosen.snapshot) if chosen else None
+def _shown(row: Vm, servers: Sequence[Seen], *, creating: bool) -> VmSnapshot | None:
+    chosen, _surplus = choose(row.server_id, VmState(row.state), servers, creating=creating)
+    return pictured(known(row), chosen.snapshot, creating=creating) if chosen else None
 
 
-def _without_server(row: Vm, *, deleting: bool) -> VmSnapshot | None:
+def _without_server(row: Vm, watched: Sequence[Watch]) -> VmSnapshot | None:
     """What a VM is of which the cloud says that there is no server; None: what it was.
 
-    A VM that is being made, or whose create failed, has none yet and is not missing.
+    A VM that is being made or taken in, or whose create failed, has none yet and is not missing.
     """
-    state = VmState(row.state)
-    if deleting and state is not VmState.DELETED:
+    state, has_server = VmState(row.state), row.server_id is not None
+    under_way = {watch.command for watch in watched}
+    issued = {watch.command for watch in watched if watch.state == watches.ISSUED}
+    if state is VmState.DELETED:
+        return None
+    if watches.DELETE in issued:
         return ended(known(row), row.server_id, VmState.DELETED)
-    if state in GONE or (row.server_id is None and state is not VmState.UNKNOWN):
+    if watches.CREATE in under_way:
+        return unmade(known(row)) if has_server else None
+    expected = state is VmState.UNKNOWN and watches.IMPORT not in under_way
+    if state is VmState.MISSING or not (has_server or expected):
         return None
     return ended(known(row), row.server_id, VmState.MISSING)

@@ -1,23 +1,22 @@
 """What sync says about a VM, and on whose account."""
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
 from chassis.ids import new_id
+from chassis.leases import Clock
 from chassis.telemetry import bound, current_traceparent, spanning
 from contracts.message import Body, Message
 from contracts.vm.events import Changed, Observed, State
 from contracts.vm.states import VmSnapshot, VmState
 from services.sync import metrics
-from services.sync.drift import Fields, differences
+from services.sync.drift import Fields, differences, digest, is_idle
 from services.sync.tables import Vm, Watch
 
 LOG = logging.getLogger(__name__)
-Clock = Callable[[], datetime]
 
 
 @dataclass(frozen=True)
@@ -47,13 +46,19 @@ def known(row: Vm) -> VmSnapshot | None:
     return VmSnapshot.model_validate(row.snapshot) if row.snapshot else None
 
 
+def show(row: Vm, snapshot: VmSnapshot) -> None:
+    """Make the row what a picture shows."""
+    row.server_id, row.state = snapshot.server_id, snapshot.state.value
+    row.snapshot = snapshot.model_dump(mode="json")
+    row.digest, row.idle = digest(snapshot), is_idle(snapshot)
+
+
 def change(
     row: Vm, snapshot: VmSnapshot, at: datetime, cause: Cause, clock: Clock
 ) -> list[Message[Body]]:
     """Make the row what was seen at the cloud's time `at`; what there is to say about it."""
     old, new = differences(known(row), snapshot)
-    row.server_id, row.state = snapshot.server_id, snapshot.state.value
-    row.snapshot = snapshot.model_dump(mode="json")
+    show(row, snapshot)
     row.observed_at, row.look_due_at = at, None
     if not new:
         return []

@@ -36,6 +36,12 @@ class SyncSettings(Settings):
         default=600.0, gt=0, description="How often all servers are listed, not the changed alone."
     )
     catalog_interval_seconds: float = Field(default=60.0, gt=0)
+    inventory_interval_seconds: float = Field(
+        default=300.0,
+        gt=0,
+        description="How often everything in an account is listed to find what no VM has any more; "
+        "an orphan is told when it is found so twice in a row.",
+    )
     look_after_seconds: float = Field(
         default=5.0, gt=0, description="How long to wait for a sweep to show what an order did."
     )
@@ -51,6 +57,14 @@ class SyncSettings(Settings):
     def accounts(self) -> list[str]:
         """The accounts to watch, each once."""
         return sorted(set(self.projects.values()))
+
+    @property
+    def quiet(self) -> timedelta:
+        """How long an operation whose VM shows no change waits for the next word about it.
+
+        Less than `look_after_seconds`, so that a sweep that answers spares the look.
+        """
+        return timedelta(seconds=self.look_after_seconds * 0.6)
 
     @property
     def overlap(self) -> timedelta:

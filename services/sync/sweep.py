@@ -8,7 +8,6 @@ that fails part-way is repeated from the same clock, which changes nothing that 
 import asyncio
 import logging
 import random
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -16,20 +15,18 @@ from sqlalchemy import update
 
 from chassis.database import insert, is_outage
 from chassis.errors import HostlerError, Retry
-from chassis.leases import NamedLease
 from contracts.errors import ErrorCode
-from drivers.base import Driver, Looked
-from services.sync import metrics, watches
+from drivers.base import Looked
+from services.sync import metrics, strangers, watches
 from services.sync.holding import LostLease, guarded, while_held
 from services.sync.looks import Looker
 from services.sync.patience import Patience, old_news
 from services.sync.portions import portions
-from services.sync.recording import news, record
+from services.sync.recording import Sightings, news, record
 from services.sync.reporting import report
-from services.sync.saying import Clock
-from services.sync.settings import SyncSettings
 from services.sync.tables import ACCOUNTS, Account
 from services.sync.unseen import look_at_unseen
+from services.sync.watching import Watching
 
 LOG = logging.getLogger(__name__)
 POLL_SECONDS = 0.5
@@ -39,22 +36,15 @@ POLL_SECONDS = 0.5
 class Sweeper:
     """Keeps one account's VMs known. Runs in every replica; the lease lets one work."""
 
-    def __init__(
-        self,
-        account: str,
-        driver: Callable[[], Driver],
-        lease: NamedLease,
-        settings: SyncSettings,
-        clock: Clock,
-    ) -> None:
-        self.account = account
-        self.driver = driver
-        self.lease = lease
-        self.settings = settings
-        self.clock = clock
-        self.database = lease.database
-        self.looker = Looker(account, driver, lease, settings, clock)
-        self.patience = Patience(timedelta(seconds=settings.explain_seconds))
+    def __init__(self, watching: Watching) -> None:
+        self.watching = watching
+        self.account = watching.account
+        self.lease = watching.lease
+        self.settings = watching.settings
+        self.clock = watching.clock
+        self.database = watching.database
+        self.looker = Looker(watching)
+        self.patience = Patience(timedelta(seconds=self.settings.explain_seconds))
         self.wake = asyncio.Event()
         """Set when something on the account has begun to be watched."""
 
@@ -128,7 +118,7 @@ class Sweeper:
 
     async def _tell(self, at: datetime) -> None:
         """Answer who waits: from the sweep, and by looks where that cannot answer."""
-        await report(self.lease, self.account, at, self.settings, self.clock)
+        await report(self.watching, at)
         await self.looker.look_due()
 
     async def _first(self, began: datetime) -> None:
@@ -145,7 +135,8 @@ class Sweeper:
         """
         seen: set[str] = set()
         at = await self._sweep("all", None, seen)
-        await look_at_unseen(self.lease, self.account, seen, at, self.clock)
+        await look_at_unseen(self.watching, seen, at)
+        await strangers.forget_unseen(self.watching, seen)
         await self._complete(next_full_at=self._next_full(began))
 
     def _next_full(self, began: datetime) -> datetime:
@@ -157,7 +148,7 @@ class Sweeper:
         """Take one whole answer; the cloud's clock when it was begun."""
         at: datetime | None = None
         with metrics.SWEEP_SECONDS.labels(self.account, kind).time():
-            async for page in self.driver().sweep(since):
+            async for page in self.watching.driver().sweep(since):
                 at = at or page.clock
                 await self._take(page, at, kind)
                 if seen is not None:
@@ -170,15 +161,22 @@ class Sweeper:
     async def _take(self, page: Looked, at: datetime, kind: str) -> None:
         for servers in portions(page.servers):
             async with self.database.reading() as session:
-                found = await news(session, self.account, servers, at)
+                shown = await news(session, self.watching, servers, at)
+                found = shown.found
                 watched = await watches.of_vms(session, found.keys()) if found else {}
             if kind == "changes":
                 found = self.patience.ripe(found, watched, self.clock())
             elif kind == "all":
                 found = old_news(found, at - self.settings.overlap)
+            if found or shown.strange:
+                await self._write(found, shown.strange, at)
+
+    async def _write(self, found: Sightings, strange: strangers.Strange, at: datetime) -> None:
+        async with guarded(self.lease) as session:
             if found:
-                async with guarded(self.lease) as session:
-                    await record(session, self.account, found, at, self.clock)
+                await record(session, self.watching, found, at)
+            if strange:
+                await strangers.record(session, self.account, strange, self.clock)
 
     async def _complete(self, **values: object) -> None:
         values = {"failures": 0, "error": "", "retry_at": None, **values}

@@ -1,10 +1,10 @@
-"""Sync's tables: what is known of VMs, who waits for them, how far each account was swept."""
+"""Sync's tables: what is known of VMs and of what is none, who waits, how far each account is."""
 
 from datetime import datetime
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Index, Integer, Table, Text, Uuid
+from sqlalchemy import BigInteger, Boolean, Index, Integer, Table, Text, Uuid, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from chassis.database import Instant, Json
@@ -16,18 +16,33 @@ class Base(DeclarativeBase):
     type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it so
         str: Text,
         UUID: Uuid,
+        bool: Boolean,
         datetime: Instant,
         dict[str, Any]: Json,
     }
 
 
+_LIVES = text("state <> 'deleted' AND server_id IS NOT NULL")
+
+
 class Vm(Base):
-    """One VM as it was last seen. `version` 0: it is expected, nothing was said of it yet."""
+    """One VM as it was last seen. `version` 0: it is expected, nothing was said of it yet.
+
+    A server is one VM's as long as that lives.
+    """
 
     __tablename__ = "vms"
     __table_args__ = (
         Index("ix_vms_account", "account", "vm_id"),
         Index("ix_vms_server", "account", "server_id"),
+        Index(
+            "uq_vms_server",
+            "account",
+            "server_id",
+            unique=True,
+            postgresql_where=_LIVES,
+            sqlite_where=_LIVES,
+        ),
         Index("ix_vms_look", "account", "look_due_at"),
     )
 
@@ -37,6 +52,10 @@ class Vm(Base):
     server_id: Mapped[str | None]
     state: Mapped[str]
     snapshot: Mapped[dict[str, Any] | None]
+    digest: Mapped[str | None]
+    """Of `snapshot`, to tell without reading it whether an answer shows anything else."""
+    idle: Mapped[bool | None]
+    """Whether `snapshot` shows a server with which the cloud is doing nothing."""
     version: Mapped[int] = mapped_column(BigInteger)
     observed_at: Mapped[datetime | None]
     """The cloud's clock of the answer that `snapshot` is from."""
@@ -83,10 +102,50 @@ class Account(Base):
     """Hostler's clock when the last complete sweep began."""
     next_full_at: Mapped[datetime | None]
     next_catalog_at: Mapped[datetime | None]
+    next_inventory_at: Mapped[datetime | None]
     retry_at: Mapped[datetime | None]
     """Not before this: the cloud failed or asked for time."""
     failures: Mapped[int] = mapped_column(Integer)
     error: Mapped[str]
+
+
+class FormerServer(Base):
+    """A server that was a VM's, and is not any more although the VM may live on with another."""
+
+    __tablename__ = "former_servers"
+
+    account: Mapped[str] = mapped_column(primary_key=True)
+    server_id: Mapped[str] = mapped_column(primary_key=True)
+    vm_id: Mapped[UUID]
+
+
+class Stranger(Base):
+    """A server that is no VM of Hostler's, as it was last said."""
+
+    __tablename__ = "strangers"
+
+    account: Mapped[str] = mapped_column(primary_key=True)
+    server_id: Mapped[str] = mapped_column(primary_key=True)
+    digest: Mapped[str]
+
+
+class Orphan(Base):
+    """Something in an account that no VM has any more."""
+
+    __tablename__ = "orphans"
+
+    account: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    vm_id: Mapped[UUID | None]
+    project_id: Mapped[str]
+    reason: Mapped[str]
+    proven: Mapped[bool]
+    found_at: Mapped[datetime]
+    """Hostler's clock when it was first seen so."""
+    told: Mapped[bool]
+    """Whether it was seen so twice in a row, and said."""
 
 
 class CatalogItem(Base):
@@ -103,4 +162,6 @@ class CatalogItem(Base):
 VMS = cast("Table", Vm.__table__)
 WATCHES = cast("Table", Watch.__table__)
 ACCOUNTS = cast("Table", Account.__table__)
+FORMER = cast("Table", FormerServer.__table__)
+STRANGERS = cast("Table", Stranger.__table__)
 CATALOG = cast("Table", CatalogItem.__table__)

@@ -8,29 +8,27 @@ from uuid import UUID
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from chassis.leases import NamedLease
 from contracts.vm.states import PRESENT
 from services.sync.holding import guarded
 from services.sync.portions import portions
-from services.sync.saying import Clock
 from services.sync.tables import Vm
+from services.sync.watching import Watching
 
 LOG = logging.getLogger(__name__)
 _PAGE = 2000
 
 
-async def look_at_unseen(
-    lease: NamedLease, account: str, seen: Collection[str], at: datetime, clock: Clock
-) -> None:
+async def look_at_unseen(watching: Watching, seen: Collection[str], at: datetime) -> None:
     """Have every VM looked at whose server was not in the complete list begun at `at`."""
-    async with lease.database.reading() as session:
+    account = watching.account
+    async with watching.database.reading() as session:
         unseen = await _unseen(session, account, seen, at)
     if unseen:
         LOG.warning("%d servers of %s are not listed; looking at each", len(unseen), account)
     for vm_ids in portions(unseen):
-        async with guarded(lease) as session:
+        async with guarded(watching.lease) as session:
             known = Vm.vm_id.in_(vm_ids), Vm.look_due_at.is_(None)
-            await session.execute(update(Vm).where(*known).values(look_due_at=clock()))
+            await session.execute(update(Vm).where(*known).values(look_due_at=watching.clock()))
 
 
 async def _unseen(

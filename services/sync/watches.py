@@ -1,23 +1,27 @@
 """The operations that VMs are watched for: which, how, and what they make sync look at."""
 
-from collections.abc import Collection
-from datetime import timedelta
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, exists, select
+from sqlalchemy import delete, exists, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from chassis.database import insert
+from chassis.leases import Clock
 from contracts.message import Command
 from contracts.topics import types
-from contracts.vm.commands import Create, Delete
-from services.sync.saying import Clock
-from services.sync.tables import Watch
+from contracts.vm.commands import Create, Delete, Import
+from services.sync.tables import WATCHES, Watch
 
 STARTED = "started"
 ISSUED = "issued"
 RETRYING = "retrying"
 CREATE = Create.wire_name()
 DELETE = Delete.wire_name()
+IMPORT = Import.wire_name()
+_MOVES = ("state", "called_at", "look_due_at", "ends_by")
 _GRACE = timedelta(minutes=10)
 _UNKNOWN_DEADLINE = timedelta(hours=1)
 
@@ -52,6 +56,53 @@ async def of_vms(session: AsyncSession, vm_ids: Collection[UUID]) -> dict[UUID, 
     for watch in sorted(found, key=lambda w: (w.state == ISSUED, w.operation_id)):
         by_vm.setdefault(watch.vm_id, []).append(watch)
     return by_vm
+
+
+def creating(watched: Sequence[Watch]) -> bool:
+    """Whether the VM that these watch is still being made, in whatever state that is."""
+    return any(watch.command == CREATE for watch in watched)
+
+
+class Noted:
+    """What messages say of operations, each by the last word; written by a few statements."""
+
+    def __init__(self) -> None:
+        self._watched: dict[UUID | None, dict[str, Any]] = {}
+        self._retried: dict[UUID | None, dict[str, Any]] = {}
+        self._ended: set[UUID | None] = set()
+
+    def watch(self, row: dict[str, Any]) -> None:
+        """An operation is under way: its whole row."""
+        self._ended.discard(row["operation_id"])
+        self._watched[row["operation_id"]] = row
+
+    def retry(self, operation_id: UUID | None, deadline: datetime | None) -> None:
+        """It is waiting to be tried again, with another deadline if one is given."""
+        later: dict[str, Any] = {"state": RETRYING, "look_due_at": None}
+        if deadline is not None:
+            later["ends_by"] = deadline + _GRACE
+        if operation_id in self._watched:
+            self._watched[operation_id] |= later
+        else:
+            self._retried[operation_id] = later
+
+    def end(self, operation_id: UUID | None) -> None:
+        """It is over."""
+        self._watched.pop(operation_id, None)
+        self._ended.add(operation_id)
+
+    async def write(self, session: AsyncSession) -> None:
+        """Make the watches so."""
+        for operation_id, later in self._retried.items():
+            mine = Watch.operation_id == operation_id
+            await session.execute(update(Watch).where(mine).values(later))
+        if self._ended:
+            await session.execute(delete(Watch).where(Watch.operation_id.in_(self._ended)))
+        if self._watched:
+            upsert = insert(session, WATCHES)
+            newer = {name: upsert.excluded[name] for name in _MOVES}
+            again = upsert.on_conflict_do_update(index_elements=["operation_id"], set_=newer)
+            await session.execute(again, list(self._watched.values()))
 
 
 async def forget_overdue(session: AsyncSession, account: str, clock: Clock) -> None:

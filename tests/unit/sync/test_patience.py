@@ -4,7 +4,6 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from chassis.migrations import migrate
 from contracts.vm.states import VmState
 from tests.unit.sync.world import SyncWorld, changes
 
@@ -12,7 +11,6 @@ from tests.unit.sync.world import SyncWorld, changes
 @pytest.fixture
 async def patient(database_url: str) -> AsyncGenerator[SyncWorld]:
     made = SyncWorld(database_url, explain_seconds=1)
-    await migrate(made.service.database)
     yield made
     await made.service.database.close()
 

@@ -1,6 +1,7 @@
 """What sync promises about VMs that it sweeps."""
 
 from chassis.ids import new_id
+from contracts.message import Body, Message
 from contracts.vm.events import Observed, State
 from contracts.vm.states import VmState
 from tests.unit.sync.world import ACCOUNT, SyncWorld, changes, names, writes
@@ -18,11 +19,6 @@ async def test_a_marked_server_that_was_unknown_is_said_as_new(world: SyncWorld)
     assert change.observed_at == world.cloud.now
     assert {(m.subject, m.project_id, m.account) for m in messages} == {(str(vm_id), "p1", ACCOUNT)}
     assert all(m.actor == "cloud" and m.operation_id is None for m in messages)
-
-
-async def test_servers_without_hostlers_mark_are_nobodys_business(world: SyncWorld) -> None:
-    world.cloud.add("somebody-elses")
-    assert await world.sweep() == []
 
 
 async def test_a_change_behind_the_back_is_said_with_old_and_new(world: SyncWorld) -> None:
@@ -55,15 +51,31 @@ async def test_a_deleted_record_is_evidence_of_deletion(world: SyncWorld) -> Non
     assert await world.sweep() == []
 
 
-async def test_a_watched_vm_is_reported_by_each_sweep_with_a_later_clock(world: SyncWorld) -> None:
+def times(messages: list[Message[Body]]) -> list[int]:
+    """The seconds of the cloud's clock of what was observed."""
+    return [m.data.observed_at.second for m in messages if isinstance(m.data, Observed)]
+
+
+async def test_an_operation_is_told_once_after_its_call_and_then_now_and_again(
+    world: SyncWorld,
+) -> None:
     vm_id, server_id = await world.known()
     operation_id = await world.issued(vm_id, "vm.stop.v1", server_id)
-    seen = [m for _ in range(6) for m in await world.sweep(after=0.5)]
+    seen = [m for _ in range(20) for m in await world.sweep(after=0.5)]
     assert {m.operation_id for m in seen} == {operation_id}
-    observations = [m.data for m in seen if isinstance(m.data, Observed)]
-    times = [data.observed_at for data in observations]
-    assert len(times) >= 3
-    assert times == sorted(set(times))
+    assert times(seen) == [15, 16, 19, 22, 25]
+    assert world.cloud.called("look") == 0
+
+
+async def test_an_operation_whose_vm_is_busy_is_told_little_until_that_is_over(
+    world: SyncWorld,
+) -> None:
+    vm_id, server_id = await world.known()
+    await world.issued(vm_id, "vm.reboot.v1", server_id)
+    world.cloud.change(server_id, task="rebooting")
+    assert times([m for _ in range(5) for m in await world.sweep(after=1)]) == [18]
+    world.cloud.change(server_id, task=None)
+    assert times([m for _ in range(2) for m in await world.sweep(after=1)]) == [21]
 
 
 async def test_what_changed_is_said_before_that_it_was_observed(world: SyncWorld) -> None:

@@ -9,7 +9,6 @@ from uuid import UUID
 from sqlalchemy import event as sa_event
 
 from chassis.ids import new_id
-from chassis.migrations import migrate
 from chassis.testing import VirtualClock, hear, said
 from contracts.errors import ErrorCode
 from contracts.message import Body, Message
@@ -19,6 +18,7 @@ from contracts.vm import events
 from contracts.vm.states import VmState
 from drivers.base import Driver, Mark
 from services.sync.app import SyncService, build
+from services.sync.drift import digest
 from services.sync.settings import SyncSettings
 from services.sync.sweep import Sweeper
 from services.sync.tables import VMS, Account, Vm
@@ -85,6 +85,8 @@ class SyncWorld:
                 "server_id": shown[vm_id].server_id,
                 "state": shown[vm_id].state.value,
                 "snapshot": shown[vm_id].model_dump(mode="json"),
+                "digest": digest(shown[vm_id]),
+                "idle": True,
                 "version": 1,
                 "observed_at": self.cloud.now,
             }
@@ -161,7 +163,6 @@ def names(messages: list[Message[Body]]) -> list[str]:
 async def opened(url: str) -> AsyncGenerator[SyncWorld]:
     world = SyncWorld(url)
     try:
-        await migrate(world.service.database)
         yield world
     finally:
         await world.service.database.close()
