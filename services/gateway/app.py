@@ -17,6 +17,7 @@ from contracts.topics import CLOUD_CATALOG, VM_EVENTS
 from services.gateway import documents
 from services.gateway.bell import Bell
 from services.gateway.context import Gateway
+from services.gateway.desk import Desk
 from services.gateway.followers import Tail
 from services.gateway.forwarding import Audit
 from services.gateway.handlers import Handlers
@@ -25,6 +26,7 @@ from services.gateway.identity.keys import FirstKeys, Keys, derive_pepper
 from services.gateway.intake import Intake
 from services.gateway.locks import exclusively
 from services.gateway.pages import Markers
+from services.gateway.references import References
 from services.gateway.routes import actions, audit, catalog, events, keys, meta, operations, vms
 from services.gateway.settings import GatewaySettings
 from services.gateway.tidy import Tidy
@@ -63,13 +65,16 @@ def build(
     pepper = derive_pepper(given, secret)
     made_keys = Keys(service.database, pepper, clock, settings.key_cache)
     first = settings.first_api_key.get_secret_value() if settings.first_api_key else None
+    references = References(clock)
+    intake = Intake(settings.projects, clock, settings.idempotency_retention, references)
     gateway = Gateway(
         settings=settings,
         service=service,
         app=_app(service, settings),
         keys=made_keys,
         first_keys=FirstKeys(made_keys, list(settings.projects), first, show or _to_stderr),
-        intake=Intake(settings.projects, clock, settings.idempotency_retention),
+        intake=intake,
+        desk=Desk(intake, service.database),
         markers=Markers(pepper),
         tail=Tail(service.database, bell, service.stopping),
         endings=Endings(service.database, bell, service.stopping),
@@ -77,7 +82,7 @@ def build(
         audit=Audit(settings.audit_url, settings.audit_timeout, audit_transport),
     )
     gateway.app.state.gateway = gateway
-    _listen(gateway, Handlers(clock, bell))
+    _listen(gateway, Handlers(clock, bell, references))
     return gateway
 
 

@@ -75,7 +75,10 @@ async def _raw(request: Request, *, optional: bool) -> bytes:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    found.clear()
     for key, value in pairs:
         if key in found:
             shown = key[:_SHOWN_LENGTH]

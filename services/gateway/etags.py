@@ -32,7 +32,7 @@ def require_match(wanted: Tags | None, revision: int) -> None:
         raise Terminal(ErrorCode.PRECONDITION_FAILED)
 
 
-def read_if_match(
+async def read_if_match(
     if_match: Annotated[
         str | None,
         Header(

@@ -14,15 +14,17 @@ from services.gateway.bell import Bell
 from services.gateway.catalog import keep_item
 from services.gateway.locks import exclusively
 from services.gateway.projection import project_operation, project_snapshot
+from services.gateway.references import References
 from services.gateway.tables import EVENTS
 
 
 class Handlers:
     """Called once for each message, in a transaction."""
 
-    def __init__(self, clock: Clock, bell: Bell) -> None:
+    def __init__(self, clock: Clock, bell: Bell, references: References) -> None:
         self.clock = clock
         self.bell = bell
+        self.references = references
 
     async def on_vm_event(self, session: AsyncSession, message: Message[Body]) -> None:
         """Keep what happened to a VM or an operation, and wake who waits for it."""
@@ -41,6 +43,7 @@ class Handlers:
 
     async def on_catalog(self, session: AsyncSession, message: Message[Body]) -> None:
         """Keep what an account offers."""
+        self.references.forget_after(session)
         match message.data:
             case Flavor() | Image() | Network() | KeyPair() as item:
                 await keep_item(session, message, item)

@@ -1,16 +1,16 @@
 """Intake: one transaction in which a command is checked, written down and said, or nothing happens."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, delete, select, update
+from sqlalchemy import Row, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from chassis.database import changed, insert
-from chassis.errors import Terminal
+from chassis.errors import HostlerError, Terminal
 from chassis.identity import Caller
 from chassis.ids import new_id
 from chassis.leases import Clock
@@ -19,15 +19,14 @@ from chassis.problems import Refusal
 from chassis.telemetry import current_traceparent
 from contracts.errors import ErrorCode
 from contracts.message import Body, Command, Message
-from contracts.operation.states import OperationState
 from contracts.vm.commands import Create
-from contracts.vm.states import VmState
 from services.gateway import steering
+from services.gateway.drafts import Draft, new_vm, next_on, operation_of
 from services.gateway.etags import Tags, require_match
-from services.gateway.references import resolve
-from services.gateway.stuck import stuck_at
-from services.gateway.tables import IDEMPOTENCY_KEYS, OPERATIONS, VM_TAGS, VMS
-from services.gateway.turns import require_state, under_way
+from services.gateway.idempotency import Key, Use, claim, earlier
+from services.gateway.references import References
+from services.gateway.tables import OPERATIONS, VM_TAGS, VMS
+from services.gateway.turns import Open, require_state, under_way
 
 
 @dataclass(frozen=True)
@@ -43,6 +42,14 @@ class Asked:
     key: str | None = None
     if_match: Tags | None = None
 
+    traceparent: str = ""
+    """The trace that goes on, where it is not that of whoever calls."""
+
+    @property
+    def its_key(self) -> Key:
+        """The Idempotency-Key in its project; only where there is one."""
+        return Key(self.caller.project_id, self.key or "")
+
     @property
     def digest(self) -> bytes:
         """What another request must equal to be the same one."""
@@ -56,32 +63,65 @@ class Accepted:
 
     operation_id: UUID
     replayed: bool = False
+    row: Row[Any] | None = None
+    """The operation's row with its turn, where it was made now."""
 
 
 class Intake:
     """Accepts commands."""
 
-    def __init__(self, accounts: dict[str, str], clock: Clock, keys_kept: timedelta) -> None:
+    def __init__(
+        self,
+        accounts: dict[str, str],
+        clock: Clock,
+        keys_kept: timedelta,
+        references: References,
+    ) -> None:
         self.accounts = accounts
         self.clock = clock
         self.keys_kept = keys_kept
+        self.references = references
 
     async def accept(self, session: AsyncSession, asked: Asked) -> Accepted:
         """Write the operation down and say its command, in the caller's transaction.
 
         Refusal or Terminal: NOT_FOUND, PRECONDITION_FAILED, STATE_CONFLICT, INVALID, KEY_REUSED.
         """
-        operation_id, now = new_id(), self.clock()
-        if asked.key and (first := await self._earlier(session, asked, operation_id, now)):
-            return first
-        if isinstance(asked.command, Create):
-            vm_id, command = await self._make(session, asked, asked.command, now)
-        else:
-            vm_id, command = await self._turn(session, asked), asked.command
-        vm = await _begin(session, vm_id, operation_id, command, now)
-        await session.execute(OPERATIONS.insert(), _operation(operation_id, vm, asked, now))
-        await say(session, self._message(asked, vm, command, operation_id, operation_id))
-        return Accepted(operation_id)
+        [outcome] = await self.accept_many(session, [asked])
+        if isinstance(outcome, HostlerError):
+            raise outcome
+        return outcome
+
+    async def accept_many(
+        self, session: AsyncSession, many: Sequence[Asked]
+    ) -> list[Accepted | HostlerError]:
+        """The same for several at once: what one is refused for touches none of the others.
+
+        No key of a project and no VM may stand in `many` twice. VMs are locked first, then keys are
+        taken, each in one order for all, so that transactions at once never wait for each other.
+        """
+        now = self.clock()
+        drafts = await self._drafts(session, many, now)
+        claims: dict[Key, Use] = {}
+        asked_before: list[Key] = []
+        for asked, draft in zip(many, drafts, strict=True):
+            if asked.key and isinstance(draft, Draft):
+                claims[asked.its_key] = Use(asked.digest, draft.operation["id"])
+            elif asked.key:
+                asked_before.append(asked.its_key)
+        taken = await claim(session, claims, now, self.keys_kept)
+        taken |= await earlier(session, asked_before, now, self.keys_kept)
+        outcomes = [
+            _replayed(asked, taken[asked.its_key])
+            if asked.key and asked.its_key in taken
+            else draft
+            for asked, draft in zip(many, drafts, strict=True)
+        ]
+        await self._write(session, many, outcomes)
+        return [
+            Accepted(each.operation["id"], row=each.row()) if isinstance(each, Draft) else each
+            for each in outcomes
+        ]
 
     async def steer(self, session: AsyncSession, asked: Asked, operation_id: UUID) -> None:
         """Ask something of an operation, as its end; what is asked already says nothing new.
@@ -98,56 +138,74 @@ class Intake:
         await session.execute(update(OPERATIONS).where(mine).values(values))
         await say(session, self._message(asked, vm, asked.command, new_id(), operation.id))
 
-    async def _earlier(
-        self, session: AsyncSession, asked: Asked, operation_id: UUID, now: datetime
-    ) -> Accepted | None:
-        """What the same key led to before; None, and the key is taken, if nothing.
+    async def _drafts(
+        self, session: AsyncSession, many: Sequence[Asked], now: datetime
+    ) -> list[Draft | HostlerError]:
+        vms = await _vms(session, [asked.vm_id for asked in many if asked.vm_id is not None])
+        ahead = await under_way(session, vms)
+        drafts: list[Draft | HostlerError] = []
+        for asked in many:
+            try:
+                if asked.vm_id is None:
+                    drafts.append(await self._make(session, asked, now))
+                else:
+                    vm = vms.get(asked.vm_id)
+                    drafts.append(self._turn(asked, vm, ahead.get(asked.vm_id, []), now))
+            except HostlerError as refusal:
+                drafts.append(refusal)
+        return drafts
 
-        Two requests at once: the second one's insert waits for the first one's transaction.
-        """
-        kept = IDEMPOTENCY_KEYS.c
-        mine = (kept.project_id == asked.caller.project_id) & (kept.key == asked.key)
-        old = mine & (kept.created_at < now - self.keys_kept)
-        await session.execute(delete(IDEMPOTENCY_KEYS).where(old))
-        row = insert(session, IDEMPOTENCY_KEYS).values(
-            project_id=asked.caller.project_id,
-            key=asked.key,
-            digest=asked.digest,
-            operation_id=operation_id,
-            created_at=now,
-        )
-        if await changed(session, row.on_conflict_do_nothing()):
-            return None
-        first = (await session.execute(select(IDEMPOTENCY_KEYS).where(mine))).one()
-        if first.digest != asked.digest:
-            raise Refusal(ErrorCode.KEY_REUSED, operation=str(first.operation_id))
-        return Accepted(first.operation_id, replayed=True)
-
-    async def _make(
-        self, session: AsyncSession, asked: Asked, create: Create, now: datetime
-    ) -> tuple[UUID, Command]:
-        project_id, vm_id = asked.caller.project_id, new_id()
+    async def _make(self, session: AsyncSession, asked: Asked, now: datetime) -> Draft:
+        project_id, create = asked.caller.project_id, asked.command
         account = self.accounts.get(project_id)
         if account is None:
             raise Terminal(ErrorCode.CONFLICT, "The project is mapped to no cloud account.")
-        resolved = await resolve(session, account, create)
-        row = _requested(vm_id, project_id, account, now)
-        row |= _described(resolved.command) | {"flavor": resolved.flavor}
-        await session.execute(VMS.insert(), row)
-        tags = [{"vm_id": vm_id, "tag": t, "project_id": project_id} for t in create.tags]
-        if tags:
-            await session.execute(VM_TAGS.insert(), tags)
-        return vm_id, resolved.command
+        assert isinstance(create, Create)  # noqa: S101 - every other command is on a VM
+        resolved = await self.references.resolve(session, account, create)
+        operation = operation_of(new_id(), create, asked.caller, asked.request_id, now)
+        return new_vm(new_id(), resolved, (project_id, account), operation, now)
 
-    async def _turn(self, session: AsyncSession, asked: Asked) -> UUID:
-        """Lock the VM and see that the command may be asked of it now."""
-        vm = await _vm(session, asked.vm_id, asked.caller.project_id)
+    def _turn(self, asked: Asked, vm: Row[Any] | None, ahead: list[Open], now: datetime) -> Draft:
+        """See that the command may be asked of the VM now."""
+        if vm is None or vm.project_id != asked.caller.project_id:
+            raise Terminal(ErrorCode.NOT_FOUND)
         require_match(asked.if_match, vm.revision)
-        require_state(vm, await under_way(session, vm.id), asked.command)
-        return UUID(str(vm.id))
+        require_state(vm, ahead, asked.command)
+        operation = operation_of(new_id(), asked.command, asked.caller, asked.request_id, now)
+        return next_on(vm, ahead, asked.command, operation, now)
+
+    async def _write(
+        self, session: AsyncSession, many: Sequence[Asked], outcomes: Sequence[object]
+    ) -> None:
+        pairs = [
+            (asked, draft)
+            for asked, draft in zip(many, outcomes, strict=True)
+            if isinstance(draft, Draft)
+        ]
+        drafts = [draft for _, draft in pairs]
+        for table, rows in (
+            (VMS, [draft.made for draft in drafts if draft.made]),
+            (VM_TAGS, [row for draft in drafts for row in draft.tags]),
+            (OPERATIONS, [draft.operation for draft in drafts]),
+        ):
+            if rows:
+                await session.execute(table.insert(), rows)
+        if changes := [draft.changed for draft in drafts if draft.changed]:
+            await session.execute(_CHANGE, changes)
+        if pairs:
+            await say(session, *[self._command(asked, draft) for asked, draft in pairs])
+
+    def _command(self, asked: Asked, draft: Draft) -> Message[Body]:
+        operation_id: UUID = draft.operation["id"]
+        return self._message(asked, draft, draft.command, operation_id, operation_id)
 
     def _message(
-        self, asked: Asked, vm: Row[Any], data: Command, message_id: UUID, operation_id: UUID
+        self,
+        asked: Asked,
+        vm: Row[Any] | Draft,
+        data: Command,
+        message_id: UUID,
+        operation_id: UUID,
     ) -> Message[Body]:
         return Message(
             id=message_id,
@@ -159,17 +217,41 @@ class Intake:
             actor=asked.caller.actor,
             operation_id=operation_id,
             request_id=asked.request_id,
-            traceparent=current_traceparent(),
+            traceparent=asked.traceparent or current_traceparent(),
             data=data,
         )
 
 
-async def _vm(session: AsyncSession, vm_id: UUID | None, project_id: str) -> Row[Any]:
-    mine = (VMS.c.id == vm_id) & (VMS.c.project_id == project_id)
-    row = (await session.execute(select(VMS).where(mine).with_for_update())).first()
-    if row is None:
-        raise Terminal(ErrorCode.NOT_FOUND)
-    return row
+_CHANGE = (
+    update(VMS)
+    .where(VMS.c.id == bindparam("the_vm"))
+    .values(
+        {
+            name: bindparam(name)
+            for name in (
+                "operations",
+                "operation_id",
+                "operation_command",
+                "revision",
+                "updated_at",
+            )
+        }
+    )
+)
+
+
+def _replayed(asked: Asked, first: Use) -> Accepted | HostlerError:
+    if first.digest != asked.digest:
+        return Refusal(ErrorCode.KEY_REUSED, operation=str(first.operation_id))
+    return Accepted(first.operation_id, replayed=True)
+
+
+async def _vms(session: AsyncSession, vm_ids: list[UUID]) -> dict[UUID, Row[Any]]:
+    """The rows of VMs, locked."""
+    if not vm_ids:
+        return {}
+    query = select(VMS).where(VMS.c.id.in_(vm_ids)).order_by(VMS.c.id).with_for_update()
+    return {row.id: row for row in (await session.execute(query)).all()}
 
 
 async def _locked(
@@ -178,63 +260,7 @@ async def _locked(
     """A VM's row, locked, and its operation's: whoever writes an operation holds its VM first."""
     mine = (OPERATIONS.c.id == operation_id) & (OPERATIONS.c.project_id == project_id)
     vm_id = await session.scalar(select(OPERATIONS.c.vm_id).where(mine))
-    vm = await _vm(session, vm_id, project_id)
+    vm = (await _vms(session, [vm_id] if vm_id else [])).get(vm_id or operation_id)
+    if vm is None:
+        raise Terminal(ErrorCode.NOT_FOUND)
     return vm, (await session.execute(select(OPERATIONS).where(mine))).one()
-
-
-async def _begin(
-    session: AsyncSession, vm_id: UUID, operation_id: UUID, command: Command, now: datetime
-) -> Row[Any]:
-    """Count the operation on the VM's row, and show it there if nothing else is under way."""
-    values: dict[str, Any] = {"operations": VMS.c.operations + 1}
-    busy = select(VMS.c.operation_id).where(VMS.c.id == vm_id)
-    if await session.scalar(busy) is None:
-        values |= {
-            "operation_id": operation_id,
-            "operation_command": command.wire_name(),
-            "revision": VMS.c.revision + 1,
-            "updated_at": now,
-        }
-    count = update(VMS).where(VMS.c.id == vm_id).values(values).returning(VMS)
-    return (await session.execute(count)).one()
-
-
-def _requested(vm_id: UUID, project_id: str, account: str, now: datetime) -> dict[str, Any]:
-    return {
-        "id": vm_id,
-        "project_id": project_id,
-        "account": account,
-        "state": VmState.REQUESTED.value,
-        "addresses": [],
-        "operations": 0,
-        "version": 0,
-        "revision": 0,
-        "created_at": now,
-        "updated_at": now,
-    }
-
-
-def _described(create: Create) -> dict[str, Any]:
-    """What a create says of the VM, until sync has seen it."""
-    said = {"name", "description", "image", "metadata", "tags", "key_name", "availability_zone"}
-    row = create.model_dump(include=said | {"security_groups"})
-    return {**row, "folded_name": create.name.casefold()}
-
-
-def _operation(operation_id: UUID, vm: Row[Any], asked: Asked, now: datetime) -> dict[str, Any]:
-    return {
-        "id": operation_id,
-        "project_id": vm.project_id,
-        "account": vm.account,
-        "vm_id": vm.id,
-        "seq": vm.operations,
-        "command": asked.command.wire_name(),
-        "actor": asked.caller.actor,
-        "request_id": asked.request_id,
-        "state": OperationState.QUEUED.value,
-        "attempts": 0,
-        "steps": [{"name": "accepted", "at": now.isoformat(), "detail": None}],
-        "created_at": now,
-        "deadline_at": now + asked.command.deadline,
-        "stuck_at": stuck_at(asked.command, now),
-    }

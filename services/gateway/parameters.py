@@ -17,15 +17,15 @@ _ISO = re.compile(r"\d{4}-\d{2}-\d{2}T")
 _HIDDEN = {"Cc", "Cf", "Cs", "Cn"}
 
 
-def refuse_unknown_parameters(request: Request) -> None:
+async def refuse_unknown_parameters(request: Request) -> None:
     """A 400 for a query parameter that the route does not have, naming those that it has.
 
     A misspelt filter would otherwise answer more than was asked for.
     """
     route: Any = request.scope["route"]
-    known = _known(route.dependant) if isinstance(route, APIRoute) else set[str]()
-    unknown = sorted(set(request.query_params) - known)
-    if unknown:
+    asked = set(request.query_params)
+    known = _known(route.dependant) if asked and isinstance(route, APIRoute) else set[str]()
+    if unknown := sorted(asked - known):
         offered = f"known: {', '.join(sorted(known))}" if known else "this route takes none"
         errors = [FieldError(field=f"query.{n[:80]}", message="unknown") for n in unknown[:10]]
         raise Refusal(ErrorCode.INVALID, f"Unknown query parameter; {offered}.", errors=errors)
@@ -43,6 +43,8 @@ def _known(dependant: Dependant) -> set[str]:
 
 
 def _require_visible(field: str, text: str) -> None:
+    if text.isascii() and text.isprintable():
+        return
     hidden = [c for c in text if unicodedata.category(c) in _HIDDEN]
     if hidden:
         sentence = f"Holds the invisible or unprintable character U+{ord(hidden[0]):04X}."

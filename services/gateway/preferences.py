@@ -11,7 +11,7 @@ from services.gateway.context import Here
 _WAIT = re.compile(r'(?:^|,)\s*wait\s*=\s*"?(\d{1,6})"?\s*(?:[,;]|$)', re.IGNORECASE)
 
 
-def read_prefer(
+async def read_prefer(
     gateway: Here,
     prefer: Annotated[
         str | None,

@@ -108,7 +108,7 @@ def _detail(told: Told) -> str | None:
 
 async def _next_turn(session: AsyncSession, vm: Row[Any], now: datetime) -> None:
     """Show on the VM what is under way now that an operation has ended."""
-    waiting = await under_way(session, vm.id)
+    waiting = (await under_way(session, [vm.id]))[vm.id]
     first = waiting[0] if waiting else None
     if (first.id if first else None) != vm.operation_id:
         shown = {

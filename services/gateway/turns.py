@@ -1,10 +1,12 @@
 """Whose turn it is on a VM: what is under way, what waits, and which state the VM will be in then."""
 
+from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, select
+from sqlalchemy import Row, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.problems import Refusal
@@ -35,14 +37,26 @@ class Open:
         return kind.change.end if kind else None
 
 
-async def under_way(session: AsyncSession, vm_id: UUID) -> list[Open]:
-    """The operations on a VM that have not ended, in their order."""
-    query = (
-        select(OPERATIONS.c.id, OPERATIONS.c.command)
-        .where(OPERATIONS.c.vm_id == vm_id, OPERATIONS.c.ended_at.is_(None))
-        .order_by(OPERATIONS.c.seq)
+async def under_way(
+    session: AsyncSession, vm_ids: Collection[UUID]
+) -> defaultdict[UUID, list[Open]]:
+    """The operations on VMs that have not ended, in their order."""
+    found: defaultdict[UUID, list[Open]] = defaultdict(list)
+    if not vm_ids:
+        return found
+    for row in (await session.execute(_UNDER_WAY, {"vm_ids": list(vm_ids)})).all():
+        found[row.vm_id].append(Open(row.id, row.command))
+    return found
+
+
+_UNDER_WAY = (
+    select(OPERATIONS.c.vm_id, OPERATIONS.c.id, OPERATIONS.c.command)
+    .where(
+        OPERATIONS.c.vm_id.in_(bindparam("vm_ids", expanding=True)),
+        OPERATIONS.c.ended_at.is_(None),
     )
-    return [Open(row.id, row.command) for row in (await session.execute(query)).all()]
+    .order_by(OPERATIONS.c.seq)
+)
 
 
 def predicted(state: VmState, waiting: list[Open]) -> VmState:

@@ -20,7 +20,7 @@ from services.gateway.turns import COMMANDS
 
 ROUTER = guarded("/vms", "actions")
 ACTIONS = [kind for kind in COMMANDS.values() if issubclass(kind, Action)]
-Endpoint = Callable[..., Coroutine[Any, Any, Operation]]
+Endpoint = Callable[..., Coroutine[Any, Any, Response]]
 
 
 def _endpoint(kind: type[Action]) -> Endpoint:
@@ -36,11 +36,10 @@ def _endpoint(kind: type[Action]) -> Endpoint:
         command: Annotated[Action, command],
         key: Key,
         wait: Wait,
-        response: Response,
-    ) -> Operation:
+    ) -> Response:
         intent = f"POST /v1/vms/{vm_id}/{kind.verb()}"
         asked = Asked(caller, command, vm_id, request_id, intent, key)
-        return await accept(gateway, asked, response, wait)
+        return await accept(gateway, asked, wait)
 
     return act
 
@@ -51,6 +50,7 @@ for each in ACTIONS:
         _endpoint(each),
         methods=["POST"],
         status_code=202,
+        response_model=Operation,
         name=f"{each.verb()}_vm",
         summary=f"{each.title().capitalize()} a VM",
         description=each.__doc__,

@@ -36,7 +36,7 @@ def command_responses(*codes: ErrorCode) -> dict[int | str, dict[str, object]]:
     }
 
 
-def read_key(
+async def read_key(
     idempotency_key: Annotated[
         str | None,
         Header(
@@ -56,18 +56,28 @@ def read_key(
 Key = Annotated[str | None, Depends(read_key)]
 
 
-async def accept(
-    gateway: Gateway, asked: Asked, response: Response, wait: timedelta | None
-) -> Operation:
+async def accept(gateway: Gateway, asked: Asked, wait: timedelta | None) -> Response:
     """Take a command in, and answer with its operation."""
-    async with gateway.database.session() as session:
-        accepted = await gateway.intake.accept(session, asked)
-        row = await operations.find(session, asked.caller.project_id, accepted.operation_id)
+    accepted = await gateway.desk.accept(asked)
+    row = accepted.row
+    if row is None:
+        async with gateway.database.reading() as session:
+            row = await operations.find(session, asked.caller.project_id, accepted.operation_id)
     with bound(operation_id=row.id, vm_id=row.vm_id):
         LOG.info("%s %s", "replayed" if accepted.replayed else "accepted", row.command)
-    _tell(response, accepted)
-    operation = operations.shown(row, gateway.clock())
-    return await ended(gateway, operation, response, wait)
+    told = Response(status_code=202)
+    _tell(told, accepted)
+    operation = await ended(gateway, operations.shown(row, gateway.clock()), told, wait)
+    return _answer(operation, told)
+
+
+def _answer(operation: Operation, told: Response) -> Response:
+    """The operation with status and headers of `told`; validated once, at its making."""
+    del told.headers["content-length"]
+    headers = dict(told.headers)
+    return Response(
+        operation.model_dump_json(), told.status_code, headers, media_type="application/json"
+    )
 
 
 async def ended(

@@ -29,7 +29,7 @@ a VM that found nothing new (`vm.observed.v1`) are not told. A comment every 15 
 connection open; a stopping gateway ends the stream, and clients connect again by themselves."""
 
 
-def read_place(
+async def read_place(
     last_event_id: Annotated[
         str | None, Header(pattern=_PLACE, description="The id of the last event seen.")
     ] = None,
@@ -43,7 +43,7 @@ def read_place(
     return int(said) if said else None
 
 
-def read_wanted(
+async def read_wanted(
     *,
     caller: Viewer,
     type: EventTypes,  # noqa: A002 - the parameter's name on the wire

@@ -30,7 +30,13 @@ Sort = Literal["created_at", "-created_at", "updated_at", "-updated_at", "name",
 _ETAG = {"ETag": {"schema": {"type": "string"}, "description": "Send it as If-Match."}}
 
 
-@ROUTER.post("", status_code=202, responses=command_responses(), openapi_extra=documented(Create))
+@ROUTER.post(
+    "",
+    status_code=202,
+    response_model=Operation,
+    responses=command_responses(),
+    openapi_extra=documented(Create),
+)
 async def create_vm(
     *,
     request_id: RequestId,
@@ -39,18 +45,17 @@ async def create_vm(
     command: Annotated[Create, Depends(body(Create))],
     key: Key,
     wait: Wait,
-    response: Response,
-) -> Operation:
+) -> Response:
     """Create a VM.
 
     Flavor, image, networks and key pair are named by id or by name. Without `networks` the
     project's only network is joined; where there are several, one has to be named.
     """
     asked = Asked(caller, command, None, request_id, "POST /v1/vms", key)
-    return await accept(gateway, asked, response, wait)
+    return await accept(gateway, asked, wait)
 
 
-def read_filter(
+async def read_filter(
     *,
     gateway: Here,
     caller: Viewer,
@@ -114,6 +119,7 @@ async def show_vm(vm_id: UUID, gateway: Here, caller: Viewer, response: Response
 @ROUTER.patch(
     "/{vm_id}",
     status_code=202,
+    response_model=Operation,
     responses=command_responses(ErrorCode.PRECONDITION_FAILED),
     openapi_extra=documented(Update),
 )
@@ -127,15 +133,17 @@ async def update_vm(
     if_match: IfMatch,
     key: Key,
     wait: Wait,
-    response: Response,
-) -> Operation:
+) -> Response:
     """Change a VM's name, description, metadata or tags; what is left out stays."""
     asked = Asked(caller, command, vm_id, request_id, f"PATCH /v1/vms/{vm_id}", key, if_match)
-    return await accept(gateway, asked, response, wait)
+    return await accept(gateway, asked, wait)
 
 
 @ROUTER.delete(
-    "/{vm_id}", status_code=202, responses=command_responses(ErrorCode.PRECONDITION_FAILED)
+    "/{vm_id}",
+    status_code=202,
+    response_model=Operation,
+    responses=command_responses(ErrorCode.PRECONDITION_FAILED),
 )
 async def delete_vm(
     *,
@@ -146,8 +154,7 @@ async def delete_vm(
     if_match: IfMatch,
     key: Key,
     wait: Wait,
-    response: Response,
-) -> Operation:
+) -> Response:
     """Delete a VM and everything that was made for it."""
     asked = Asked(caller, Delete(), vm_id, request_id, f"DELETE /v1/vms/{vm_id}", key, if_match)
-    return await accept(gateway, asked, response, wait)
+    return await accept(gateway, asked, wait)

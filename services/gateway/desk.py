@@ -1,0 +1,112 @@
+"""The desk: commands that come while a transaction is under way share the next one.
+
+Alone, a command is taken at once and waits for nothing. What is refused, or fails, concerns nobody
+else: where a shared transaction fails for another reason than an outage, each is taken on its own.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from contextvars import Context
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+from chassis.database import Database, is_outage
+from chassis.errors import HostlerError
+from chassis.telemetry import current_traceparent
+from services.gateway.idempotency import Key
+from services.gateway.intake import Accepted, Asked, Intake
+
+LOG = logging.getLogger(__name__)
+MOST = 64
+"""Commands of one transaction, at most."""
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    asked: Asked
+    answer: asyncio.Future[Accepted]
+
+
+class Desk:
+    """Takes commands in. Creates stand in a line of their own: no VM is locked in front of them."""
+
+    def __init__(self, intake: Intake, database: Database) -> None:
+        creates, others = _Line(intake, database), _Line(intake, database)
+        self._creates = creates
+        self._others = others
+
+    async def accept(self, asked: Asked) -> Accepted:
+        """As `Intake.accept`, in a transaction of the desk's, which has committed at the return."""
+        asked = replace(asked, traceparent=current_traceparent())
+        line = self._creates if asked.vm_id is None else self._others
+        return await line.take(asked)
+
+
+class _Line:
+    def __init__(self, intake: Intake, database: Database) -> None:
+        self.intake = intake
+        self.database = database
+        self._waiting: deque[_Waiting] = deque()
+        self._working: asyncio.Task[None] | None = None
+
+    async def take(self, asked: Asked) -> Accepted:
+        answer: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(asked, answer))
+        if self._working is None or self._working.done():
+            # In a context of its own: what it does belongs to no single request.
+            self._working = asyncio.create_task(self._work(), context=Context())
+        return await answer
+
+    async def _work(self) -> None:
+        while self._waiting:
+            together = self._next()
+            try:
+                await self._take(together)
+            except Exception as error:
+                if len(together) > 1 and not is_outage(error):
+                    LOG.exception("a shared transaction failed; each of its commands goes alone")
+                    for each in together:
+                        await self._alone(each)
+                else:
+                    _fail(together, error)
+            except BaseException as error:
+                _fail([*together, *self._waiting], error)
+                raise
+
+    def _next(self) -> list[_Waiting]:
+        """Who comes next, in order: no key and no VM twice, so that each sees what was before it."""
+        together: list[_Waiting] = []
+        seen: set[Key | UUID] = set()
+        while self._waiting and len(together) < MOST:
+            asked = self._waiting[0].asked
+            marks: set[Key | UUID] = {asked.its_key} if asked.key else set()
+            marks |= {asked.vm_id} if asked.vm_id else set()
+            if marks & seen:
+                break
+            seen |= marks
+            together.append(self._waiting.popleft())
+        return together
+
+    async def _alone(self, each: _Waiting) -> None:
+        try:
+            await self._take([each])
+        except Exception as error:  # noqa: BLE001 - it is the answer to this request
+            _fail([each], error)
+
+    async def _take(self, together: list[_Waiting]) -> None:
+        async with self.database.session() as session:
+            outcomes = await self.intake.accept_many(session, [each.asked for each in together])
+        for each, outcome in zip(together, outcomes, strict=True):
+            if each.answer.done():
+                continue  # the caller has gone; the command was taken all the same
+            if isinstance(outcome, HostlerError):
+                each.answer.set_exception(outcome)
+            else:
+                each.answer.set_result(outcome)
+
+
+def _fail(together: list[_Waiting], error: BaseException) -> None:
+    for each in together:
+        if not each.answer.done():
+            each.answer.set_exception(error)
