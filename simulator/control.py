@@ -17,6 +17,11 @@ POST   /control/builds          how the next builds end: {"outcome": "error" | "
 "seconds": 5, "times": 1, "name_regex": "web"}
 DELETE /control/builds          all end well again
 
+POST   /control/leaks           what the next servers leave behind when they are deleted:
+{"kinds": ["port", "volume", "floating_ip"], "times": 1, "name_regex": "web"};
+a volume or floating IP carries the server's tags
+DELETE /control/leaks           none any more
+
 POST   /control/servers/{id}/vanish   gone without a trace: 404, and in no list
 POST   /control/servers/{id}/set      changed by itself: {"status": "SHUTOFF", "name": "…",
 "fault_message": "…", "metadata": {…}, "tags": […]}
@@ -48,6 +53,7 @@ from typing import Annotated, Literal
 from fastapi import FastAPI, HTTPException, Query
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from simulator.compute.leaks import Leak
 from simulator.compute.life import Outcome, Timing, plan_delete
 from simulator.compute.model import Fault as ServerFault
 from simulator.compute.model import Nic, Power, Server
@@ -120,6 +126,16 @@ class BuildIn(_Body):
     reason: Literal["no_host", "retries"] = "no_host"
     fault_message: str = ""
     seconds: float = Field(default=5.0, ge=0)
+    times: int | None = Field(default=1, ge=1)
+    name_regex: str = ""
+
+    _check = field_validator("name_regex")(_regex)
+
+
+class LeakIn(_Body):
+    """What the next servers leave behind when they are deleted."""
+
+    kinds: list[Literal["port", "volume", "floating_ip"]] = Field(min_length=1)
     times: int | None = Field(default=1, ge=1)
     name_regex: str = ""
 
@@ -317,8 +333,18 @@ def _builds(app: FastAPI, world: World) -> None:
     async def forget() -> None:
         world.compute.builds.clear()
 
+    async def leak(asked: LeakIn) -> CountOut:
+        rule = Leak(asked.kinds, re.compile(asked.name_regex), asked.times)
+        world.compute.leaks.append(rule)
+        return CountOut(count=len(world.compute.leaks))
+
+    async def hold() -> None:
+        world.compute.leaks.clear()
+
     app.add_api_route("/builds", order, methods=["POST"], status_code=201)
     app.add_api_route("/builds", forget, methods=["DELETE"], status_code=204)
+    app.add_api_route("/leaks", leak, methods=["POST"], status_code=201)
+    app.add_api_route("/leaks", hold, methods=["DELETE"], status_code=204)
 
 
 def _find(world: World, server_id: str) -> Server:

@@ -15,13 +15,14 @@ from simulator.api import is_array, is_object
 from simulator.compute.model import Server
 from simulator.compute.nova import KeyPair
 from simulator.identity.tokens import AppCredential, Token
-from simulator.network.store import Port
+from simulator.network.model import FloatingIp, Port
 from simulator.volume import Volume
 from simulator.world import World
 
 _SERVER = TypeAdapter(Server)
 _TOKENS, _PORTS = TypeAdapter(list[Token]), TypeAdapter(list[Port])
 _KEYS, _VOLUMES = TypeAdapter(list[KeyPair]), TypeAdapter(list[Volume])
+_FLOATING = TypeAdapter(list[FloatingIp])
 _CREDENTIALS = TypeAdapter(list[AppCredential])
 
 
@@ -44,6 +45,8 @@ class Snapshot:
         world = self._world
         for port in _PORTS.validate_python(data["ports"]):
             world.network.add(port)
+        for floating in _FLOATING.validate_python(data.get("floating", [])):
+            world.network.add_floating(floating)
         for key in _KEYS.validate_python(data["keypairs"]):
             world.compute.keypairs[key.user_id, key.name] = key
         for volume in _VOLUMES.validate_python(data["volumes"]):
@@ -82,6 +85,7 @@ class Snapshot:
         parts = {
             b"servers": b"[" + b",\n".join(self._servers.values()) + b"]",
             b"ports": _PORTS.dump_json(list(world.network.ports.values())),
+            b"floating": _FLOATING.dump_json(list(world.network.floating.values())),
             b"keypairs": _KEYS.dump_json(list(world.compute.keypairs.values())),
             b"volumes": _VOLUMES.dump_json(list(world.volumes.volumes.values())),
             b"tokens": _TOKENS.dump_json(list(world.identity.tokens.values())),

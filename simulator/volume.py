@@ -1,16 +1,25 @@
-"""Cinder v3: volumes that can be made, looked at and deleted; nothing attaches them yet."""
+"""Cinder v3: volumes that can be made, looked at, marked and deleted; Nova attaches them."""
 
 from __future__ import annotations
 
+import ast
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
+from urllib.parse import urlencode
 
 from simulator.api import ApiError, Call, Endpoint, Reply, is_object
 from simulator.clock import micros
 
 _MEDIA = "application/vnd.openstack.volume+json;version=3"
 _BUILD = 0.3  # seconds that a volume is `creating`
+_PAGE = 1000
+_IN_USE = (
+    "Invalid volume: Volume status must be available or error or error_restoring or "
+    "error_extending or error_managing and must not be migrating, attached, belong to a group, "
+    "have snapshots, awaiting a transfer, or be disassociated from snapshots after volume transfer."
+)
 
 
 @dataclass(slots=True)
@@ -25,6 +34,9 @@ class Volume:
     user_id: str
     created: float
     metadata: dict[str, str] = field(default_factory=dict[str, str])
+    server_id: str = ""
+    attachment_id: str = ""
+    attached: float = 0.0
 
 
 @dataclass
@@ -33,6 +45,23 @@ class VolumeStore:
 
     volumes: dict[str, Volume] = field(default_factory=dict[str, Volume])
     dirty: bool = False
+
+    def make(self, volume: Volume) -> Volume:
+        """Take in a volume."""
+        self.volumes[volume.id] = volume
+        self.dirty = True
+        return volume
+
+    def attach(self, volume: Volume, server_id: str, now: float) -> None:
+        """The server has it from now on."""
+        volume.server_id, volume.attachment_id = server_id, str(uuid.uuid4())
+        volume.attached = now
+        self.dirty = True
+
+    def free(self, volume: Volume) -> None:
+        """No server has it any more."""
+        volume.server_id, volume.attachment_id = "", ""
+        self.dirty = True
 
 
 def _version(call: Call) -> Mapping[str, object]:
@@ -55,10 +84,27 @@ def version(call: Call) -> Reply:
     return Reply(200, {"versions": [_version(call)]})
 
 
+def status_of(volume: Volume, now: float) -> str:
+    """The status as Cinder words it."""
+    if volume.server_id:
+        return "in-use"
+    return "available" if now >= volume.created + _BUILD else "creating"
+
+
+def _attachments(found: Volume) -> Sequence[Mapping[str, object]]:
+    if not found.server_id:
+        return []
+    return [
+        {"id": found.id, "attachment_id": found.attachment_id, "volume_id": found.id,
+         "server_id": found.server_id, "host_name": None, "device": "/dev/sdb",
+         "attached_at": micros(found.attached)}
+    ]  # fmt: skip
+
+
 def _view(call: Call, found: Volume) -> Mapping[str, object]:
     ready = call.now >= found.created + _BUILD
     return {
-        "id": found.id, "status": "available" if ready else "creating", "size": found.size,
+        "id": found.id, "status": status_of(found, call.now), "size": found.size,
         "availability_zone": "nova", "created_at": micros(found.created),
         "updated_at": micros(found.created + _BUILD) if ready else None, "name": found.name,
         "description": found.description, "volume_type": "sparse", "snapshot_id": None,
@@ -67,7 +113,7 @@ def _view(call: Call, found: Volume) -> Mapping[str, object]:
                   {"rel": "bookmark", "href": f"{call.base_url}/volumes/{found.id}"}],
         "user_id": found.user_id, "bootable": "false", "encrypted": False,
         "replication_status": None, "consistencygroup_id": None, "multiattach": False,
-        "attachments": [], "os-vol-tenant-attr:tenant_id": found.project_id,
+        "attachments": _attachments(found), "os-vol-tenant-attr:tenant_id": found.project_id,
     }  # fmt: skip
 
 
@@ -76,11 +122,57 @@ def _mine(call: Call) -> list[Volume]:
     return [v for v in found if v.project_id == call.who.project_id]
 
 
+def _list(call: Call, path: str) -> Reply:
+    """The newest first."""
+    marker, limit = call.param("marker"), call.param("limit")
+    if marker is not None and marker not in call.world.volumes.volumes:
+        raise ApiError(404, f"Volume {marker} could not be found.")
+    most = int(limit) if limit is not None and limit.isdigit() else _PAGE
+    found = list(islice(_behind(_chosen(call), marker), most))
+    body: dict[str, object] = {"volumes": [_view(call, v) for v in found]}
+    if found and len(found) == most:
+        query = [(n, v) for n, v in call.query if n != "marker"] + [("marker", found[-1].id)]
+        href = f"{call.base_url}/v3{path}?{urlencode(query)}"
+        body["volumes_links"] = [{"rel": "next", "href": href}]
+    return Reply(200, body)
+
+
 def list_volumes(call: Call) -> Reply:
-    """GET /v3/volumes and /v3/volumes/detail."""
-    name = call.param("name")
-    found = [_view(call, v) for v in _mine(call) if name in {None, v.name}]
-    return Reply(200, {"volumes": found})
+    """GET /v3/volumes, in as many words as the other."""
+    return _list(call, "/volumes")
+
+
+def detail_volumes(call: Call) -> Reply:
+    """GET /v3/volumes/detail."""
+    return _list(call, "/volumes/detail")
+
+
+def _chosen(call: Call) -> Iterator[Volume]:
+    """By name and metadata, which comes as a Python or JSON literal."""
+    name, status, wanted = call.param("name"), call.param("status"), _metadata(call)
+    for volume in reversed(_mine(call)):
+        named = name in {None, volume.name} and status in {None, status_of(volume, call.now)}
+        if named and wanted.items() <= volume.metadata.items():
+            yield volume
+
+
+def _metadata(call: Call) -> Mapping[str, object]:
+    text = call.param("metadata")
+    if text is None:
+        return {}
+    try:
+        found: object = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return {}
+    return found if is_object(found) else {}
+
+
+def _behind(found: Iterator[Volume], marker: str | None) -> Iterator[Volume]:
+    passed = marker is None
+    for volume in found:
+        if passed:
+            yield volume
+        passed = passed or volume.id == marker
 
 
 def create_volume(call: Call) -> Reply:
@@ -104,16 +196,15 @@ def create_volume(call: Call) -> Reply:
         created=call.now,
         metadata={k: str(v) for k, v in metadata.items()} if is_object(metadata) else {},
     )
-    call.world.volumes.volumes[made.id] = made
-    call.world.volumes.dirty = True
+    call.world.volumes.make(made)
     return Reply(202, {"volume": _view(call, made)})
 
 
 def _one(call: Call) -> Volume:
-    for found in _mine(call):
-        if found.id == call.params["id"]:
-            return found
-    raise ApiError(404, f"Volume {call.params['id']} could not be found.")
+    found = call.world.volumes.volumes.get(call.params["id"])
+    if found is None or found.project_id != call.who.project_id:
+        raise ApiError(404, f"Volume {call.params['id']} could not be found.")
+    return found
 
 
 def show_volume(call: Call) -> Reply:
@@ -122,8 +213,11 @@ def show_volume(call: Call) -> Reply:
 
 
 def delete_volume(call: Call) -> Reply:
-    """DELETE /v3/volumes/{id}."""
-    del call.world.volumes.volumes[_one(call).id]
+    """DELETE /v3/volumes/{id}: not while a server has it."""
+    found = _one(call)
+    if status_of(found, call.now) not in {"available", "error"}:
+        raise ApiError(400, _IN_USE)
+    del call.world.volumes.volumes[found.id]
     call.world.volumes.dirty = True
     return Reply(202)
 
@@ -155,7 +249,7 @@ def _empty(name: str) -> Callable[[Call], Reply]:
 
 _UNDER = (
     ("GET", "/volumes", list_volumes),
-    ("GET", "/volumes/detail", list_volumes),
+    ("GET", "/volumes/detail", detail_volumes),
     ("POST", "/volumes", create_volume),
     ("GET", "/volumes/{id}", show_volume),
     ("DELETE", "/volumes/{id}", delete_volume),

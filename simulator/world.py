@@ -41,10 +41,10 @@ class World:
         names = {project.name: key for key, project in self.identity.projects.items()}
         self.images = ImageStore(self.seed.images, names["admin"], now)
         self.network = NetworkStore(self.seed.networks, names, now)
-        self.compute = Nova(self.seed.flavors, self.network, self._timing)
+        self.volumes = VolumeStore()
+        self.compute = Nova(self.seed.flavors, self.network, self.volumes, self._timing)
         self.compute.quotas.update({i: p.quota for i, p in self.identity.projects.items()})
         self.compute.dirty = True
-        self.volumes = VolumeStore()
         self.faults.clear()
         self.calls.clear()
 

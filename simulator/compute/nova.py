@@ -6,11 +6,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from simulator.compute.leaks import Leak, leave
 from simulator.compute.life import NO_VALID_HOST, Outcome, Timing
 from simulator.compute.model import Event, Fault, Flavor, Server, Step
 from simulator.compute.store import Servers
 from simulator.network.store import AddressTaken, NetworkStore
 from simulator.seed import Quota
+from simulator.volume import VolumeStore
 
 HOSTS = ("compute1", "compute2")
 
@@ -40,14 +42,22 @@ class BuildRule:
 class Nova:
     """Everything the compute service holds."""
 
-    def __init__(self, flavors: Sequence[Flavor], network: NetworkStore, timing: Timing) -> None:
+    def __init__(
+        self,
+        flavors: Sequence[Flavor],
+        network: NetworkStore,
+        volumes: VolumeStore,
+        timing: Timing,
+    ) -> None:
         self.flavors = {flavor.id: flavor for flavor in flavors}
         self.network = network
+        self.volumes = volumes
         self.timing = timing
         self.servers = Servers(self._on_step)
         self.keypairs: dict[tuple[str, str], KeyPair] = {}
         self.quotas: dict[str, Quota] = {}
         self.builds: list[BuildRule] = []
+        self.leaks: list[Leak] = []
         self.dirty = False
         self._turn = 0
 
@@ -101,10 +111,21 @@ class Nova:
 
     def _delete(self, server: Server, step: Step) -> None:
         """Nova keeps neither tags nor metadata of a deleted server."""
-        self.network.unplug(server, step.due)
+        self._let_go(server, step.due)
         server.deleted, server.terminated = True, step.due
         server.tags, server.metadata = [], {}
         self.servers.bury(server)
+
+    def _let_go(self, server: Server, now: float) -> None:
+        """Ports go, volumes are free again; what is ordered to leak stays."""
+        leak = next((leak for leak in self.leaks if leak.meets(server)), None)
+        kinds = leak.kinds if leak is not None else ()
+        self.network.unplug(server, now, leak="port" in kinds)
+        for kind in kinds:
+            leave(server, kind, self.network, self.volumes, now)
+        for volume_id in server.volumes:
+            if volume_id in self.volumes.volumes:
+                self.volumes.free(self.volumes.volumes[volume_id])
 
     def _finish(self, server: Server, step: Step) -> None:
         if not server.actions:

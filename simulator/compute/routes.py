@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from simulator.api import Call, Endpoint, Reply
-from simulator.compute import actions, flavors, keypairs, listing, metadata, quotas, servers, tags
+from simulator.compute import (
+    actions,
+    flavors,
+    keypairs,
+    listing,
+    metadata,
+    quotas,
+    servers,
+    tags,
+    volumes,
+)
 from simulator.compute.create import create
 from simulator.compute.servers import find
 from simulator.compute.versions import version, versions
@@ -49,12 +59,6 @@ def server_interfaces(call: Call) -> Reply:
     return Reply(200, {"interfaceAttachments": found})
 
 
-def server_volumes(call: Call) -> Reply:
-    """GET /servers/{id}/os-volume_attachments: nothing attaches yet."""
-    find(call, call.params["id"])
-    return Reply(200, {"volumeAttachments": []})
-
-
 def server_security_groups(call: Call) -> Reply:
     """GET /servers/{id}/os-security-groups."""
     server = find(call, call.params["id"])
@@ -94,7 +98,9 @@ _UNDER = (
     ("GET", _SERVER + "/os-instance-actions/{request_id}", actions.show_action),
     ("GET", _SERVER + "/ips", server_addresses),
     ("GET", _SERVER + "/os-interface", server_interfaces),
-    ("GET", _SERVER + "/os-volume_attachments", server_volumes),
+    ("GET", _SERVER + "/os-volume_attachments", volumes.index),
+    ("POST", _SERVER + "/os-volume_attachments", volumes.attach),
+    ("DELETE", _SERVER + "/os-volume_attachments/{volume_id}", volumes.detach),
     ("GET", _SERVER + "/os-security-groups", server_security_groups),
     ("GET", "/flavors", flavors.list_flavors),
     ("GET", "/flavors/detail", flavors.detail_flavors),

@@ -52,7 +52,12 @@ def addresses(server: Server, network: NetworkStore) -> dict[str, list[Json]]:
             "version": 4, "addr": port.address, "OS-EXT-IPS:type": "fixed",
             "OS-EXT-IPS-MAC:mac_addr": port.mac,
         }  # fmt: skip
-        found.setdefault(network.networks[port.network_id].spec.name, []).append(entry)
+        listed = found.setdefault(network.networks[port.network_id].spec.name, [])
+        listed.append(entry)
+        floating = network.floating_of(port.id)
+        if floating is not None:
+            more = {"addr": floating.address, "OS-EXT-IPS:type": "floating"}
+            listed.append({**entry, **more})
     return found
 
 

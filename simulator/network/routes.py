@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from urllib.parse import urlencode
+from collections.abc import Callable
 
 from simulator.api import ApiError, Call, Endpoint, Reply, is_array, is_object
-from simulator.network import views
-from simulator.network.store import AddressTaken, Port
+from simulator.network import floating, ports, tags, views
+from simulator.network.listing import Json, listing
 
-Json = Mapping[str, object]
-_PAGING = {"limit", "marker", "sort_key", "sort_dir", "fields", "page_reverse"}
 _EXTENSIONS = ("provider", "external-net", "port-security", "security-group", "quotas",
                "quota_details", "standard-attr-tag", "standard-attr-timestamp", "binding",
+               "fip-port-details",
                "sorting", "pagination", "project-id", "net-mtu", "router")  # fmt: skip
 
 
@@ -20,43 +18,6 @@ def versions(call: Call) -> Reply:
     """GET / ."""
     links = [{"rel": "self", "href": f"{call.base_url}/v2.0/"}]
     return Reply(200, {"versions": [{"id": "v2.0", "status": "CURRENT", "links": links}]})
-
-
-def _fits(item: Json, name: str, wanted: Sequence[str]) -> bool:
-    value = item.get(name)
-    if isinstance(value, bool):
-        return str(value).lower() in {w.lower() for w in wanted}
-    if name == "fixed_ips" and is_array(value):
-        pairs = [f"{k}={v}" for ip in value if is_object(ip) for k, v in ip.items()]
-        return any(w in pairs for w in wanted)
-    return str(value) in wanted
-
-
-def _filtered(call: Call, items: Sequence[Json]) -> list[Json]:
-    wanted: dict[str, list[str]] = {}
-    for name, value in call.query:
-        if name not in _PAGING:
-            wanted.setdefault(name, []).append(value)
-    return [item for item in items if all(_fits(item, n, w) for n, w in wanted.items())]
-
-
-def _listing(call: Call, plural: str, items: Sequence[Json]) -> Reply:
-    """Filter, cut to the page, keep the fields that were asked for."""
-    found = _filtered(call, items)
-    marker, limit = call.param("marker"), call.param("limit")
-    ids = [item["id"] for item in found]
-    if marker in ids:
-        found = found[ids.index(marker) + 1 :]
-    body: dict[str, object] = {}
-    if limit is not None and limit.isdigit() and int(limit):
-        found = found[: int(limit)]
-        if len(found) == int(limit):
-            query = [("limit", limit), ("marker", str(found[-1]["id"]))]
-            href = f"{call.base_url}/v2.0/{plural.replace('_', '-')}?{urlencode(query)}"
-            body[f"{plural}_links"] = [{"rel": "next", "href": href}]
-    fields = [value for name, value in call.query if name == "fields"]
-    shown = [{k: v for k, v in item.items() if not fields or k in fields} for item in found]
-    return Reply(200, {plural: shown, **body})
 
 
 def _networks(call: Call) -> list[Json]:
@@ -67,17 +28,6 @@ def _networks(call: Call) -> list[Json]:
 def _subnets(call: Call) -> list[Json]:
     who, found = call.who, call.world.network.networks.values()
     return [views.subnet(n) for n in found if n.open_to(who.project_id, admin=who.admin)]
-
-
-def _port(call: Call, port: Port) -> Json:
-    return views.port(port, call.world.network.networks[port.network_id].subnet_id)
-
-
-def _ports(call: Call) -> list[Json]:
-    store, who = call.world.network, call.who
-    device = call.param("device_id")
-    found = store.of_device(device) if device else list(store.ports.values())
-    return [_port(call, p) for p in found if who.admin or p.project_id == who.project_id]
 
 
 def _groups(call: Call) -> list[Json]:
@@ -94,7 +44,7 @@ def _rules(call: Call) -> list[Json]:
 
 
 def _lists(plural: str, source: Callable[[Call], list[Json]]) -> Callable[[Call], Reply]:
-    return lambda call: _listing(call, plural, source(call))
+    return lambda call: listing(call, plural, source(call))
 
 
 def _shows(
@@ -108,63 +58,6 @@ def _shows(
         raise ApiError(404, words.format(id=wanted), f"{kind}NotFound")
 
     return show
-
-
-def _body(call: Call, name: str) -> dict[str, object]:
-    body = call.json()
-    found = body.get(name) if is_object(body) else None
-    if not is_object(found):
-        raise ApiError(400, f"Unable to find '{name}' in request body", "HTTPBadRequest")
-    return found
-
-
-def _wanted_address(given: Json) -> str | None:
-    fixed = given.get("fixed_ips")
-    first = fixed[0] if is_array(fixed) and fixed else None
-    address = first.get("ip_address") if is_object(first) else None
-    return address if isinstance(address, str) else None
-
-
-def create_port(call: Call) -> Reply:
-    """POST /v2.0/ports."""
-    given, store, who = _body(call, "port"), call.world.network, call.who
-    network = store.networks.get(str(given.get("network_id")))
-    if network is None or not network.open_to(who.project_id, admin=who.admin):
-        words = f"Network {given.get('network_id')} could not be found."
-        raise ApiError(404, words, "NetworkNotFound")
-    mine = sum(p.project_id == who.project_id for p in store.ports.values())
-    if 0 <= store.port_quota <= mine:
-        raise ApiError(409, "Quota exceeded for resources: ['port'].", "OverQuota")
-    try:
-        port = store.make(network.id, who.project_id, call.now, _wanted_address(given))
-    except AddressTaken as taken:
-        words = f"IP address {taken} already allocated in subnet {network.subnet_id}"
-        raise ApiError(409, words, "IpAddressAlreadyAllocated") from taken
-    port.name, port.description = str(given.get("name", "")), str(given.get("description", ""))
-    return Reply(201, {"port": _port(call, port)})
-
-
-def _own_port(call: Call) -> Port:
-    port = call.world.network.ports.get(call.params["id"])
-    if port is None or not (call.who.admin or port.project_id == call.who.project_id):
-        raise ApiError(404, f"Port {call.params['id']} could not be found.", "PortNotFound")
-    return port
-
-
-def update_port(call: Call) -> Reply:
-    """PUT /v2.0/ports/{id}: name and description."""
-    port, given = _own_port(call), _body(call, "port")
-    port.name = str(given.get("name", port.name))
-    port.description = str(given.get("description", port.description))
-    port.updated, port.revision = call.now, port.revision + 1
-    call.world.network.dirty = True
-    return Reply(200, {"port": _port(call, port)})
-
-
-def delete_port(call: Call) -> Reply:
-    """DELETE /v2.0/ports/{id}."""
-    call.world.network.remove(_own_port(call).id)
-    return Reply(204)
 
 
 def _quota(call: Call) -> dict[str, int]:
@@ -182,7 +75,8 @@ def show_quota_details(call: Call) -> Reply:
     """GET /v2.0/quotas/{project_id}/details.json."""
     store, project = call.world.network, call.params["id"]
     used = {
-        "port": sum(p.project_id == project for p in store.ports.values()),
+        "port": len(store.owned(project)),
+        "floatingip": sum(f.project_id == project for f in store.floating.values()),
         "network": sum(n.owner == project for n in store.networks.values()),
         "subnet": sum(n.owner == project for n in store.networks.values()),
         "security_group": sum(g.project_id == project for g in store.groups.values()),
@@ -211,20 +105,27 @@ def _nothing(_: Call) -> list[Json]:
 _COLLECTIONS = (
     ("networks", "network", "Network", "Network {id} could not be found.", _networks),
     ("subnets", "subnet", "Subnet", "Subnet {id} could not be found.", _subnets),
-    ("ports", "port", "Port", "Port {id} could not be found.", _ports),
     ("security_groups", "security_group", "SecurityGroup",
      "Security group {id} does not exist", _groups),
     ("security_group_rules", "security_group_rule", "SecurityGroupRule",
      "Security group rule {id} does not exist", _rules),
     ("routers", "router", "Router", "Router {id} could not be found", _nothing),
-    ("floatingips", "floatingip", "FloatingIP", "Floating IP {id} could not be found", _nothing),
 )  # fmt: skip
 
 ENDPOINTS = (
     Endpoint("GET", "/", versions, open=True),
-    Endpoint("POST", "/v2.0/ports", create_port),
-    Endpoint("PUT", "/v2.0/ports/{id}", update_port),
-    Endpoint("DELETE", "/v2.0/ports/{id}", delete_port),
+    *(
+        endpoint
+        for path, found in (("/v2.0/ports", ports), ("/v2.0/floatingips", floating))
+        for endpoint in (
+            Endpoint("GET", path, found.index),
+            Endpoint("POST", path, found.create),
+            Endpoint("GET", path + "/{id}", found.show),
+            Endpoint("PUT", path + "/{id}", found.update),
+            Endpoint("DELETE", path + "/{id}", found.delete),
+        )
+    ),
+    *tags.ENDPOINTS,
     Endpoint("GET", "/v2.0/quotas/{id}", show_quota),
     Endpoint("GET", "/v2.0/quotas/{id}/details.json", show_quota_details),
     Endpoint("GET", "/v2.0/extensions", extensions),

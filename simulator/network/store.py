@@ -1,70 +1,16 @@
-"""Networks and the ports on them; a server's boot makes ports here and its end removes them."""
+"""Networks, ports and floating IPs; a server's boot makes ports here and its end removes them."""
 
 from __future__ import annotations
 
 import ipaddress
 import secrets
 import uuid
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 
 from simulator.compute.model import Nic, Server
+from simulator.network.model import COMPUTE_OWNER, FloatingIp, Port, SecurityGroup, StoredNetwork
+from simulator.network.tagged import Tagged
 from simulator.seed import Network, named_id
-
-COMPUTE_OWNER = "compute:nova"
-
-
-@dataclass(frozen=True, slots=True)
-class StoredNetwork:
-    """A network with its ids; `owner` is a project's id."""
-
-    id: str
-    subnet_id: str
-    owner: str
-    spec: Network
-    created: float
-
-    @property
-    def cidr(self) -> ipaddress.IPv4Network:
-        """The subnet's range."""
-        return ipaddress.IPv4Network(self.spec.cidr)
-
-    def open_to(self, project_id: str, *, admin: bool = False) -> bool:
-        """Whether a tenant sees the network."""
-        return admin or self.owner == project_id or self.spec.shared or self.spec.external
-
-
-@dataclass(slots=True)
-class Port:
-    """A port; `made_by_nova` ones go with their server."""
-
-    id: str
-    network_id: str
-    project_id: str
-    mac: str
-    address: str
-    created: float
-    updated: float
-    name: str = ""
-    device_id: str = ""
-    device_owner: str = ""
-    status: str = "DOWN"
-    security_groups: list[str] = field(default_factory=list[str])
-    made_by_nova: bool = False
-    description: str = ""
-    revision: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class SecurityGroup:
-    """A named set of rules; the rules are told, not enforced: nothing flows here."""
-
-    id: str
-    name: str
-    project_id: str
-    description: str
-    created: float
-    tcp_ports: Sequence[int] = ()
 
 
 class AddressTaken(Exception):
@@ -72,16 +18,20 @@ class AddressTaken(Exception):
 
 
 class NetworkStore:
-    """All networks, ports and security groups."""
+    """All networks, ports, floating IPs and security groups."""
 
     def __init__(self, networks: Iterable[Network], projects: dict[str, str], now: float) -> None:
         """`projects` maps names to ids; `admin` owns what has no owner."""
         self.networks: dict[str, StoredNetwork] = {}
         self.groups: dict[str, SecurityGroup] = {}
         self.ports: dict[str, Port] = {}
+        self.floating: dict[str, FloatingIp] = {}
+        self.tagged = Tagged()
         self.port_quota = -1
         self.dirty = False
         self._of_device: dict[str, list[str]] = {}
+        self._of_port: dict[str, str] = {}
+        self._of_project: dict[str, dict[str, Port]] = {}
         self._taken: dict[str, set[str]] = {}
         self._next: dict[str, int] = {}
         for spec in networks:
@@ -102,6 +52,23 @@ class NetworkStore:
                 return found
         return None
 
+    def owned(self, project_id: str | None) -> Mapping[str, Port]:
+        """The ports of a project, or of all, the oldest first."""
+        return self.ports if project_id is None else self._of_project.get(project_id, {})
+
+    def floating_of(self, port_id: str) -> FloatingIp | None:
+        """The floating IP that leads to a port."""
+        found = self._of_port.get(port_id)
+        return None if found is None else self.floating[found]
+
+    def tag(self, found: Port | FloatingIp, tags: Iterable[str], now: float) -> None:
+        """These tags and no others."""
+        self.tagged.drop(found.id, found.tags)
+        found.tags = list(dict.fromkeys(tags))
+        self.tagged.put(found.id, found.tags)
+        found.updated, found.revision = now, found.revision + 1
+        self.dirty = True
+
     def of_device(self, device_id: str) -> list[Port]:
         """The ports of a server, in the order in which it got them."""
         return [self.ports[i] for i in self._of_device.get(device_id, []) if i in self.ports]
@@ -109,6 +76,8 @@ class NetworkStore:
     def add(self, port: Port) -> None:
         """Take in a port, new or read from a snapshot."""
         self.ports[port.id] = port
+        self._of_project.setdefault(port.project_id, {})[port.id] = port
+        self.tagged.put(port.id, port.tags)
         self._taken.setdefault(port.network_id, set()).add(port.address)
         if port.device_id:
             self._of_device.setdefault(port.device_id, []).append(port.id)
@@ -153,9 +122,47 @@ class NetworkStore:
     def remove(self, port_id: str) -> None:
         """The port is gone."""
         port = self.ports.pop(port_id)
+        del self._of_project[port.project_id][port_id]
+        self.tagged.drop(port_id, port.tags)
         self._taken[port.network_id].discard(port.address)
         self._forget(port)
+        floating = self.floating_of(port_id)
+        if floating is not None:
+            self.lead(floating, None, port.updated)
         self.dirty = True
+
+    def add_floating(self, found: FloatingIp) -> None:
+        """Take in a floating IP, new or read from a snapshot."""
+        self.floating[found.id] = found
+        self.tagged.put(found.id, found.tags)
+        self._taken.setdefault(found.network_id, set()).add(found.address)
+        if found.port_id:
+            self._of_port[found.port_id] = found.id
+        self.dirty = True
+
+    def lend(self, network_id: str, project_id: str, now: float) -> FloatingIp:
+        """A new floating IP of an external network. AddressTaken where none is left."""
+        address = self._address(self.networks[network_id], None)
+        made = FloatingIp(str(uuid.uuid4()), network_id, project_id, address, now, now)
+        self.add_floating(made)
+        return made
+
+    def lead(self, floating: FloatingIp, port_id: str | None, now: float) -> None:
+        """From now on it leads to that port, or to none."""
+        if floating.port_id is not None:
+            self._of_port.pop(floating.port_id, None)
+        floating.port_id = port_id
+        if port_id is not None:
+            self._of_port[port_id] = floating.id
+        floating.updated, floating.revision = max(now, floating.updated), floating.revision + 1
+        self.dirty = True
+
+    def give_back(self, floating: FloatingIp) -> None:
+        """The floating IP is gone."""
+        self.lead(floating, None, floating.updated)
+        del self.floating[floating.id]
+        self.tagged.drop(floating.id, floating.tags)
+        self._taken[floating.network_id].discard(floating.address)
 
     def _forget(self, port: Port) -> None:
         ids = self._of_device.get(port.device_id, [])
@@ -163,6 +170,13 @@ class NetworkStore:
             ids.remove(port.id)
         if not ids:
             self._of_device.pop(port.device_id, None)
+
+    def own(self, port: Port, device_id: str) -> None:
+        """The port is for that device."""
+        self._forget(port)
+        port.device_id = device_id
+        if device_id:
+            self._of_device.setdefault(device_id, []).append(port.id)
 
     def _bind(self, port: Port, server: Server, now: float) -> None:
         port.device_id, port.device_owner, port.status = server.id, COMPUTE_OWNER, "ACTIVE"
@@ -186,11 +200,15 @@ class NetworkStore:
         port.security_groups = [found.id for found in wanted if found] or port.security_groups
         return port
 
-    def unplug(self, server: Server, now: float) -> None:
-        """Take a server's ports away: Nova's own are removed, the caller's are freed."""
+    def unplug(self, server: Server, now: float, *, leak: bool = False) -> None:
+        """Take a server's ports away: Nova's own are removed, the caller's are freed.
+
+        A `leak` is Nova's well-known one: its own stay behind, bound to a server that is no more.
+        """
         for port in self.of_device(server.id):
             if port.made_by_nova:
-                self.remove(port.id)
+                if not leak:
+                    self.remove(port.id)
                 continue
             self._forget(port)
             port.device_id, port.device_owner, port.status = "", "", "DOWN"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from simulator.clock import zulu
-from simulator.network.store import Port, SecurityGroup, StoredNetwork
+from simulator.network.model import FloatingIp, Port, SecurityGroup, StoredNetwork
 from simulator.seed import named_id
 
 Json = Mapping[str, object]
@@ -55,7 +55,25 @@ def port(found: Port, subnet_id: str) -> Json:
         "allowed_address_pairs": [], "extra_dhcp_opts": [],
         "security_groups": found.security_groups, "description": found.description,
         "binding:vnic_type": "normal", "port_security_enabled": True,
-        **_dates(found.created, found.updated, found.revision),
+        **_dates(found.created, found.updated, found.revision), "tags": found.tags,
+    }  # fmt: skip
+
+
+def floating_ip(found: FloatingIp, port: Port | None) -> Json:
+    """A floating IP, with what it leads to."""
+    details = port and {
+        "name": port.name, "network_id": port.network_id, "mac_address": port.mac,
+        "admin_state_up": True, "status": port.status, "device_id": port.device_id,
+        "device_owner": port.device_owner,
+    }  # fmt: skip
+    return {
+        "id": found.id, "tenant_id": found.project_id, "project_id": found.project_id,
+        "floating_ip_address": found.address, "floating_network_id": found.network_id,
+        "router_id": named_id("router", found.project_id) if port else None,
+        "port_id": found.port_id, "fixed_ip_address": port.address if port else None,
+        "status": "ACTIVE" if port else "DOWN", "description": found.description,
+        "port_details": details,
+        **_dates(found.created, found.updated, found.revision), "tags": found.tags,
     }  # fmt: skip
 
 

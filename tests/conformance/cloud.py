@@ -15,6 +15,8 @@ from typing import Any, cast
 import openstack
 
 JsonObject = Mapping[str, Any]
+Make = Callable[..., str]
+"""Makes a server of these fields and gives its id."""
 PATIENCE = 60.0  # seconds for anything a cloud does by itself
 
 
