@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -21,26 +22,28 @@ from fastapi.telemetry import TelemetryConfig
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from chassis import problems, telemetry
-from chassis.database import Database, is_outage
-from chassis.inbox import forget
-from chassis.kafka import (
+from chassis.canary import answer
+from chassis.consumer import (
     BatchHandler,
-    BrokerPublisher,
     Consumer,
     Handler,
     Reader,
     ReadHandler,
+    Replayer,
     ToldT,
-    broker,
-    knock,
-    subscribe,
 )
+from chassis.database import Database, is_outage
+from chassis.dead_letters import Limit
+from chassis.inbox import forget
+from chassis.kafka import BrokerPublisher, broker, knock, subscribe
+from chassis.lag import MEASURE_SECONDS, Client, Lag
 from chassis.leases import Clock, NamedLease
 from chassis.migrations import migrate
 from chassis.outbox import Relay, pending
 from chassis.settings import Settings, complaints
+from chassis.wire import decode
 from contracts.message import utc_now
-from contracts.topics import Topic
+from contracts.topics import CANARY, Topic
 
 LOG = logging.getLogger(__name__)
 Work = Callable[[], Awaitable[None]]
@@ -71,14 +74,19 @@ class Service:
         self.database = Database(settings.database_url, name, pool=settings.database_pool)
         self.broker = broker(settings, f"hostler-{name}")
         self.consumers: list[Consumer] = []
+        self.consumers.append(Replayer(name, self.consumers, self.database, clock))
+        self.lag = Lag(name, clock)
         self.stopping = asyncio.Event()
         self.connected = asyncio.Event()
         self._works: dict[str, Work] = {"relay": self._relay, "tidy": self._tidy}
         self._probes: dict[str, Probe] = {
             "database": self._probe_database,
             "kafka": self.probe_kafka,
+            "consumers": self._probe_consumers,
+            "lag": self.lag.probe,
         }
-        self._optional: set[str] = set()
+        self._optional: set[str] = {"lag"}
+        self.consume_many(CANARY, answer(name, clock))
 
     def lease(self, name: str, ttl: timedelta = LEASE_TTL) -> NamedLease:
         """A lease among the replicas of this service."""
@@ -86,32 +94,41 @@ class Service:
 
     def consume(self, topic: Topic, handle: Handler) -> None:
         """Have `handle` called once for each message on `topic`, within a transaction."""
-        self.consumers.append(Consumer(self.name, topic, handle, self.database, self.clock))
+        self._consume(topic, handle=handle)
 
     def consume_many(self, topic: Topic, handle_many: BatchHandler) -> None:
         """Have `handle_many` called with each batch, messages with their records, in a transaction.
 
         It gets messages that come again, too, and batches of one where a larger one failed.
         """
-        self.consumers.append(
-            Consumer(self.name, topic, None, self.database, self.clock, handle_many=handle_many)
-        )
+        self._consume(topic, handle_many=handle_many)
 
     def consume_read(
         self, topic: Topic, read: Reader[ToldT], handle_many: ReadHandler[ToldT]
     ) -> None:
         """As `consume_many`, of messages as `read` makes them of records; Poison where it cannot."""
-        self.consumers.append(
-            Consumer(
-                self.name,
-                topic,
-                None,
-                self.database,
-                self.clock,
-                handle_many=handle_many,
-                read=read,
-            )
+        self._consume(topic, handle_many=handle_many, read=read)
+
+    def _consume(
+        self,
+        topic: Topic,
+        *,
+        handle: Handler | None = None,
+        handle_many: ReadHandler[Any] | None = None,
+        read: Reader[Any] = decode,
+    ) -> None:
+        """Add a consumer, in place of the one that the topic has."""
+        made = Consumer(
+            self.name,
+            topic,
+            handle,
+            self.database,
+            self.clock,
+            handle_many=handle_many,
+            read=read,
+            limit=Limit.of(self.settings, self.clock),
         )
+        self.consumers[:] = [each for each in self.consumers if each.topic != topic] + [made]
 
     def background(self, name: str, work: Work) -> None:
         """Run `work` all the while; when it raises, again after a pause that grows to 5 s."""
@@ -140,11 +157,13 @@ class Service:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self.database.close)
             await self._until_migrated()
-            if self.consumers:
-                subscribe(self.broker, self.consumers, self.settings.kafka_batch)
+            client = subscribe(
+                self.broker, self.consumers, self.settings.kafka_batch, self.lag.taking
+            )
             stack.push_async_callback(self.broker.stop)
             async with asyncio.TaskGroup() as group:
-                works = {"connect": self._connect, **self._works}
+                measure = partial(self._measure_lag, client)
+                works = {"connect": self._connect, "lag": measure, **self._works}
                 tasks = [group.create_task(self._keep(n, w), name=n) for n, w in works.items()]
                 try:
                     yield
@@ -207,6 +226,20 @@ class Service:
             async with self.database.session() as session:
                 await forget(session, self.clock() - self.settings.inbox_retention)
             await asyncio.sleep(TIDY_SECONDS)
+
+    async def _measure_lag(self, client: Callable[[], Client | None]) -> None:
+        await self.connected.wait()
+        while True:
+            if (consumer := client()) is not None:
+                await self.lag.measure(consumer, [each.topic.name for each in self.consumers])
+            await asyncio.sleep(MEASURE_SECONDS)
+
+    async def _probe_consumers(self) -> str:
+        """Raises while a consumer waits because too many of its records would be dead letters."""
+        stopped = [each.stopped for each in self.consumers if each.stopped]
+        if stopped:
+            raise RuntimeError(f"too many dead letters: {'; '.join(stopped)}")
+        return ", ".join(each.topic.name for each in self.consumers)
 
     async def _probe_database(self) -> str:
         await self.database.ping()

@@ -104,6 +104,14 @@ class Settings(BaseSettings):
     kafka_batch: int = Field(
         default=500, description="Records that a consumer takes at once, at most."
     )
+    dead_letters_count: int = Field(
+        default=50,
+        ge=1,
+        description="A consumer that has made as many dead letters of a topic within the window, and "
+        "of as large a share of its records, makes no more: it waits, and is not ready.",
+    )
+    dead_letters_share: float = Field(default=0.5, ge=0, le=1)
+    dead_letters_window: timedelta = timedelta(minutes=10)
     inbox_retention: timedelta = Field(
         default=timedelta(days=8),
         description="How long a taken message is remembered; longer than Kafka can repeat it.",

@@ -26,6 +26,17 @@ from contracts.message import Body, Message
 TRACER = trace.get_tracer("hostler")
 CONSUMED = Counter("hostler_messages_consumed", "Messages taken.", ["service", "topic", "type"])
 DEAD = Counter("hostler_dead_letters", "Records given up on.", ["service", "topic"])
+LAG = Gauge(
+    "hostler_consumer_lag", "Records that wait in this replica's partitions.", ["service", "topic"]
+)
+DELAY = Gauge(
+    "hostler_consumer_delay_seconds",
+    "How long the oldest record of the last batch had been on Kafka; 0 where nothing waits.",
+    ["service", "topic"],
+)
+STOPPED = Gauge(
+    "hostler_consumer_stopped", "1: too many dead letters, it waits.", ["service", "topic"]
+)
 OUTBOX_PENDING = Gauge("hostler_outbox_pending", "Messages not yet on Kafka.", ["service"])
 OUTBOX_AGE = Gauge("hostler_outbox_oldest_seconds", "Age of the oldest of them.", ["service"])
 

@@ -2,7 +2,7 @@
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from chassis.kafka import Batch, BatchHandler
+from chassis.consumer import Batch, BatchHandler
 from chassis.leases import Clock
 from services.audit.ledger import append
 

@@ -31,7 +31,7 @@ from sqlalchemy import RowMapping, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.database import insert
-from chassis.kafka import Batch
+from chassis.consumer import Batch
 from chassis.wire import Record
 from contracts.message import Body, Message
 from services.audit.redaction import without_secrets

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from chassis.ids import new_id
 from chassis.migrations import migrate
 from chassis.testing import VirtualClock, said
-from chassis.wire import dead_letter
+from chassis.dead_letters import dead_letter
 from contracts.access.events import Refused
 from contracts.dead_letter import DeadLetter
 from contracts.topics import TOPICS

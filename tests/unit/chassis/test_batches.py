@@ -1,6 +1,6 @@
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from chassis.kafka import Batch, Consumer
+from chassis.consumer import Batch, Consumer
 from chassis.outbox import OUTBOX
 from chassis.testing import VirtualClock, said
 from chassis.wire import Record, encode, received

@@ -2,8 +2,8 @@ import pytest
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from chassis import kafka
-from chassis.kafka import Consumer
+from chassis import consumer as consuming
+from chassis.consumer import Consumer
 from chassis.testing import VirtualClock, said
 from chassis.wire import Record, encode
 from contracts.dead_letter import DeadLetter
@@ -61,7 +61,7 @@ async def test_while_the_database_is_out_the_consumer_waits_and_loses_nothing(
 ) -> None:
     hearer, message = Hearer(), command()
     hearer.outages = 2
-    monkeypatch.setattr(kafka, "OUTAGE_SECONDS", 0.01)
+    monkeypatch.setattr(consuming, "OUTAGE_SECONDS", 0.01)
     async with opened(database_url) as database:
         consumer = Consumer("toy", VM_COMMANDS, hearer, database, VirtualClock())
         await consumer.consume([encode(message)])

@@ -2,7 +2,8 @@ import base64
 
 import pytest
 
-from chassis.wire import Poison, Record, dead_letter, decode, encode, received
+from chassis.dead_letters import dead_letter
+from chassis.wire import Poison, Record, decode, encode, received
 from contracts.vm import commands
 from tests.chassis_toys import changed, command
 
