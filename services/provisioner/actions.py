@@ -11,10 +11,10 @@ from typing import TypeVar, assert_never
 from chassis.errors import Terminal
 from chassis.leases import Clock
 from contracts.errors import ErrorCode
-from contracts.operation.states import OperationError
 from contracts.vm.commands import (
     Create,
     Delete,
+    Import,
     Pause,
     Reboot,
     Start,
@@ -24,15 +24,18 @@ from contracts.vm.commands import (
     Update,
     VmCommand,
 )
-from drivers.base import ActionRecord, Driver, Issued, Looked, Mark, Pauses, Powers, Reboots
+from drivers.base import (
+    ActionRecord,
+    Driver,
+    Issued,
+    Looked,
+    Mark,
+    Pauses,
+    Powers,
+    Reboots,
+)
 from services.provisioner.settling import (
-    Doubt,
-    Failed,
-    NotYet,
-    Observation,
-    Verdict,
     reached,
-    settled,
 )
 
 AbilityT = TypeVar("AbilityT")
@@ -44,7 +47,8 @@ CLOCK_SKEW = timedelta(seconds=2)
 class Order:
     """What one attempt goes by.
 
-    `asked_at` is since when an earlier attempt may have got through; None: none has.
+    `asked_at` is since when an earlier attempt may have got through; None: none has. `patience` is
+    how long a build may take.
     """
 
     command: VmCommand
@@ -52,6 +56,7 @@ class Order:
     request_id: str
     server_id: str | None
     asked_at: datetime | None
+    patience: timedelta = timedelta.max
 
 
 @dataclass(frozen=True)
@@ -68,14 +73,7 @@ class Taken:
         return cls(issued.server_id, issued.called_at, issued.cloud_request_id)
 
 
-@dataclass(frozen=True)
-class Left:
-    """What there still is of a create that is being undone; empty: nothing."""
-
-    servers: Sequence[str]
-
-
-async def perform(  # noqa: PLR0911 - a return per command
+async def perform(  # noqa: C901, PLR0911 - a case and a return per command
     driver: Driver, order: Order, clock: Clock
 ) -> Taken:
     """Have the cloud take the command, once. Ends as a driver's method does."""
@@ -83,6 +81,8 @@ async def perform(  # noqa: PLR0911 - a return per command
     match order.command:
         case Create() as wanted:
             return await _adopt_or_create(driver, order, wanted)
+        case Import(server_id=server_id):
+            return await _take_in(driver, server_id)
         case Sync():
             return Taken(order.server_id, clock())
         case Delete():
@@ -117,6 +117,16 @@ def _able(driver: Driver, ability: type[AbilityT]) -> AbilityT:
     raise Terminal(ErrorCode.UNSUPPORTED, sentence)
 
 
+async def _take_in(driver: Driver, server_id: str) -> Taken:
+    """Only look: the server is somebody's already if it carries a mark."""
+    looked = await driver.look(server_id)
+    if not looked.servers:
+        raise Terminal(ErrorCode.NO_SERVER, f"The account has no server {server_id}.")
+    if (mark := looked.servers[0].mark) is not None:
+        raise Terminal(ErrorCode.CONFLICT, f"The server {server_id} is the VM {mark.vm_id}.")
+    return Taken(server_id, looked.clock)
+
+
 async def _adopt_or_create(driver: Driver, order: Order, wanted: Create) -> Taken:
     """One call the first time. Later: adopt what an earlier attempt made, else create once more."""
     if order.asked_at is None:
@@ -130,7 +140,7 @@ async def _adopt_or_create(driver: Driver, order: Order, wanted: Create) -> Take
 
 
 async def _keep_oldest(driver: Driver, order: Order, found: Looked) -> str | None:
-    kept, *surplus = _ids(found)
+    kept, *surplus = ids_of(found)
     for server_id in surplus:
         await driver.delete(server_id, order.request_id)
     return kept
@@ -143,7 +153,7 @@ async def _once(driver: Driver, order: Order, call: Callable[[str], Awaitable[Is
         found = await driver.find(order.mark)
         if not found.servers:
             return _without_server(order, found.clock)
-        server_id = _ids(found)[0]
+        server_id = ids_of(found)[0]
     if order.asked_at is not None:
         taken = await _taken_before(driver, order, server_id, order.asked_at)
         if taken is not None:
@@ -168,50 +178,13 @@ async def _taken_before(
     lasting = isinstance(order.command, Update) or not order.command.change.returns
     if lasting and vm.task is None and reached(order.command, vm):
         return Taken(server_id, looked.clock)
-    record = _record(
+    record = record_of(
         await driver.actions(server_id), order.command, asked_at.replace(microsecond=0) - CLOCK_SKEW
     )
     return Taken(server_id, record.started_at, record.request_id) if record else None
 
 
-async def inquire(driver: Driver, order: Order, called: Taken) -> Verdict:
-    """Clear up a doubt by the cloud's record of the action, then by a look; NotYet if it stays."""
-    if called.server_id is None:
-        return NotYet()
-    record = await _record_of(driver, order.command, called, called.server_id)
-    if record is None or not (record.finished or record.failed):
-        return NotYet()
-    if record.failed:
-        detail = record.message or f"The cloud's record says that {record.action} failed."
-        return Failed(OperationError(code=ErrorCode.CLOUD_FAULT, detail=detail))
-    return await _look_again(driver, order, called, called.server_id)
-
-
-async def _record_of(
-    driver: Driver, command: VmCommand, called: Taken, server_id: str
-) -> ActionRecord | None:
-    """By the cloud's request id, else the latest of the command's verb since the call."""
-    if called.cloud_request_id is not None:
-        known = await driver.actions(server_id, called.cloud_request_id)
-        if known:
-            return known[0]
-    return _record(await driver.actions(server_id), command, called.called_at)
-
-
-async def _look_again(driver: Driver, order: Order, called: Taken, server_id: str) -> Verdict:
-    """The action is over: NO_EFFECT unless a look shows it after all (then sync will say so)."""
-    looked = await driver.look(server_id)
-    if not looked.servers:
-        return NotYet()
-    vm = looked.servers[0].snapshot
-    verdict = settled(order.command, called.called_at, Observation(vm, looked.clock))
-    if not isinstance(verdict, Doubt):
-        return verdict if isinstance(verdict, Failed) else NotYet()
-    detail = f"The cloud finished {order.command.title()}, yet the server is {vm.state}."
-    return Failed(OperationError(code=ErrorCode.NO_EFFECT, detail=detail))
-
-
-def _record(
+def record_of(
     records: Sequence[ActionRecord], command: VmCommand, since: datetime
 ) -> ActionRecord | None:
     """The latest record of the command's verb that began at or after `since`."""
@@ -219,27 +192,6 @@ def _record(
     return next((r for r in records if r.action == verb and r.started_at >= since), None)
 
 
-async def undo(driver: Driver, order: Order, *, remove: bool) -> Left:
-    """Find what a create has made and, if `remove`, ask for its end; call it until none is left."""
-    servers = _ids(await driver.find(order.mark))
-    for server_id in servers if remove else ():
-        await driver.delete(server_id, order.request_id)
-    return Left(servers)
-
-
-async def clear(driver: Driver, order: Order) -> Left:
-    """Delete what an ended create has made besides `order.server_id`; None: all of it.
-
-    Only while the one to keep is there in the same answer: which is the VM's is sync's to say.
-    """
-    servers, kept = _ids(await driver.find(order.mark)), order.server_id
-    if kept is not None and kept not in servers:
-        return Left(())
-    surplus = [server_id for server_id in servers if server_id != kept]
-    for server_id in surplus:
-        await driver.delete(server_id, order.request_id)
-    return Left(surplus)
-
-
-def _ids(looked: Looked) -> list[str]:
+def ids_of(looked: Looked) -> list[str]:
+    """The cloud's ids of the servers of an answer, in its order."""
     return [seen.snapshot.server_id for seen in looked.servers if seen.snapshot.server_id]

@@ -37,9 +37,9 @@ class Provisioner(Service):
         self.clouds = clouds
         self.worker = Worker(self.database, clouds, outcome, settings, clock)
         self.retention = settings.operation_retention
-        handlers = Handlers(outcome, self.worker.wake, clock)
-        self.consume(VM_COMMANDS, handlers.on_vm_command)
-        self.consume(VM_EVENTS, handlers.on_vm_event)
+        handlers = Handlers(settings, self.worker.wake, clock)
+        self.consume_many(VM_COMMANDS, handlers.on_vm_commands)
+        self.consume_many(VM_EVENTS, handlers.on_vm_events)
         self.background("worker", self._work)
         self.background("leases", self.worker.renew_leases)
         self.background("line", self._move_up)

@@ -3,7 +3,7 @@
 A VM's operations are worked on one after the other, in their order of arrival.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
@@ -14,12 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.database import changed
 from chassis.ids import new_id
-from chassis.outbox import say
-from contracts.message import Message
+from contracts.errors import ErrorCode
 from contracts.operation import events
-from contracts.operation.states import OperationState
-from services.provisioner.line import is_behind
-from services.provisioner.saying import about
+from contracts.operation.states import OperationError, OperationState
+from contracts.vm.commands import Create, Import
+from services.provisioner import endings, imports, lanes, ledger
+from services.provisioner.saying import tell
 from services.provisioner.tables import Operation, Server
 
 
@@ -29,6 +29,8 @@ class Job(Enum):
     PERFORM = auto()
     UNDO = auto()
     INQUIRE = auto()
+    CLEAN = auto()
+    """Of a delete whose server is gone: remove what belonged to it."""
     CLEAR = auto()
     """Of a create that has ended: remove what came too late."""
 
@@ -45,50 +47,34 @@ class Claim:
     """Since when an attempt before this one may have got through."""
 
 
-@dataclass(frozen=True)
-class Room:
-    """How many more operations may be worked on, in all and per account."""
+async def claim(
+    session: AsyncSession, room_in: Callable[[str], int], now: datetime, until: datetime
+) -> list[Claim]:
+    """Take the oldest due operations that there is room for in their account; say that they start.
 
-    total: int
-    per_account: int
-    running: Mapping[str, int]
-
-    def of(self, account: str) -> int:
-        """How many more of one account."""
-        return self.per_account - self.running.get(account, 0)
-
-
-async def claim(session: AsyncSession, room: Room, now: datetime, until: datetime) -> list[Claim]:
-    """Take the oldest due operations that there is room for, and say that they start."""
-    claimed: list[tuple[Operation, datetime | None]] = []
-    left = room
-    while left.total > 0:
-        full = [account for account in left.running if left.of(account) <= 0]
-        rows = await _due(session, left.total, full, now)
-        taken, left = _fitting(rows, left)
-        claimed += [(operation, _take(operation, now, until)) for operation in taken]
-        if len(taken) == len(rows):
-            break
-    return await _claims(session, claimed, now) if claimed else []
+    What waits in one account neither delays nor hides what is due in another.
+    """
+    taken: list[tuple[Operation, datetime | None]] = []
+    for account in await lanes.with_work(session, now):
+        if (room := room_in(account)) > 0:
+            due = await lanes.due(session, account, now, room)
+            free = [each for each in due if not await _is_refused(session, each, now)]
+            taken += [(operation, _take(operation, now, until)) for operation in free]
+    claims = await _claims(session, taken, now) if taken else []
+    await endings.conclude(session, now)
+    return claims
 
 
-async def _due(
-    session: AsyncSession, limit: int, full: list[str], now: datetime
-) -> list[Operation]:
-    due = select(Operation).where(Operation.due_at <= now, ~is_behind())
-    due = due.where(Operation.account.not_in(full)).order_by(Operation.due_at, Operation.seq)
-    due = due.limit(limit).with_for_update(skip_locked=True, of=Operation)
-    return list((await session.execute(due)).scalars())
-
-
-def _fitting(rows: Iterable[Operation], room: Room) -> tuple[list[Operation], Room]:
-    running = dict(room.running)
-    taken: list[Operation] = []
-    for operation in rows:
-        if running.get(operation.account, 0) < room.per_account:
-            running[operation.account] = running.get(operation.account, 0) + 1
-            taken.append(operation)
-    return taken, Room(room.total - len(taken), room.per_account, running)
+async def _is_refused(session: AsyncSession, operation: Operation, now: datetime) -> bool:
+    """End an import of a server that is another VM's, before anybody hears of it."""
+    if operation.state != OperationState.QUEUED or operation.command != Import.wire_name():
+        return False
+    owner = await imports.owner_of(session, operation)
+    if owner is None:
+        return False
+    error = OperationError(code=ErrorCode.CONFLICT, detail=f"The server is the VM {owner}.")
+    await endings.fail(session, operation, error, now)
+    return True
 
 
 def _take(operation: Operation, now: datetime, until: datetime) -> datetime | None:
@@ -114,17 +100,19 @@ async def _claims(
         Claim(o, _job(o), o.lease_token or new_id(), o.server_id or known.get(o.vm_id), before)
         for o, before in taken
     ]
-    started = [_started(c.operation, now) for c in claims if c.job is Job.PERFORM]
-    if started:
-        await say(session, *started)
+    begun = [c.operation for c in claims if c.job is Job.PERFORM]
+    creates = [operation for operation in begun if operation.command == Create.wire_name()]
+    if creates:
+        await ledger.intend(session, creates, now)
+    for operation in begun:
+        tell(session, operation, _started(operation), now)
     return claims
 
 
-def _started(operation: Operation, now: datetime) -> Message[events.Started]:
-    started = events.Started(
+def _started(operation: Operation) -> events.Started:
+    return events.Started(
         command=operation.command, server_id=operation.server_id, attempt=operation.attempts
     )
-    return about(operation, started, now)
 
 
 def _prepare(operation: Operation) -> None:
@@ -138,18 +126,29 @@ def _job(operation: Operation) -> Job:
         return Job.CLEAR
     if operation.compensating:
         return Job.UNDO
+    if operation.leaving:
+        return Job.CLEAN
     return Job.INQUIRE if operation.state == OperationState.WAITING else Job.PERFORM
 
 
-async def held(session: AsyncSession, claim: Claim) -> Operation | None:
-    """The row, locked; None if the lease is another one's by now: then write nothing."""
+async def held(session: AsyncSession, claims: Collection[Claim]) -> dict[UUID, Operation]:
+    """The rows by token, locked, of what is still held; of the rest another one is in charge."""
+    tokens = [claim.token for claim in claims]
     mine = select(Operation).where(
-        Operation.id == claim.operation.id, Operation.lease_token == claim.token
+        Operation.id.in_([claim.operation.id for claim in claims]),
+        Operation.lease_token.in_(tokens),
     )
-    return (await session.execute(mine.with_for_update())).scalar_one_or_none()
+    rows = await session.execute(mine.order_by(Operation.seq).with_for_update())
+    return {row.lease_token: row for row in rows.scalars() if row.lease_token is not None}
 
 
-async def renew(session: AsyncSession, tokens: Iterable[UUID], until: datetime) -> int:
+async def renew(session: AsyncSession, claims: Collection[Claim], until: datetime) -> int:
     """Put off the end of the leases that are still held; how many are."""
-    mine = update(Operation).where(Operation.lease_token.in_(list(tokens)))
-    return await changed(session, mine.values(due_at=until))
+    mine = select(Operation.seq).where(
+        Operation.id.in_([claim.operation.id for claim in claims]),
+        Operation.lease_token.in_([claim.token for claim in claims]),
+    )
+    mine = mine.order_by(Operation.seq).with_for_update(skip_locked=True)
+    rows = (await session.execute(mine)).scalars().all()
+    put_off = update(Operation).where(Operation.seq.in_(rows)).values(due_at=until)
+    return await changed(session, put_off.execution_options(synchronize_session=False))

@@ -5,14 +5,18 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.provisioner.outcome import Outcome
-from services.provisioner.tables import Operation
+from contracts.errors import MEANINGS, ErrorCode
+from contracts.operation.states import OperationError, OperationState
+from contracts.vm.commands import Import, Sync
+from services.provisioner import endings, undoing
+from services.provisioner.settings import ProvisionerSettings
+from services.provisioner.tables import Operation, Server
 
 BATCH = 100
 
 
-async def expire_overdue(session: AsyncSession, outcome: Outcome, now: datetime) -> None:
-    """End, or begin to undo, what has passed its deadline and is in no worker's hands."""
+async def expire_overdue(session: AsyncSession, now: datetime, rules: ProvisionerSettings) -> int:
+    """End, or begin to undo, what has passed its deadline and is in no worker's hands; how many."""
     nobodys = Operation.lease_token.is_(None) | (Operation.due_at <= now)
     overdue = (
         select(Operation)
@@ -21,5 +25,55 @@ async def expire_overdue(session: AsyncSession, outcome: Outcome, now: datetime)
         .limit(BATCH)
         .with_for_update(skip_locked=True)
     )
-    for operation in (await session.execute(overdue)).scalars().all():
-        await outcome.expire(session, operation, now)
+    rows = (await session.execute(overdue)).scalars().all()
+    for operation in rows:
+        await _expire(session, operation, now, rules)
+    return len(rows)
+
+
+async def _expire(
+    session: AsyncSession, operation: Operation, now: datetime, rules: ProvisionerSettings
+) -> None:
+    """The deadline has passed, for the operation, for undoing it, or for what a delete leaves."""
+    if operation.compensating:
+        error = operation.reason or _error(ErrorCode.DEADLINE, "It could not be cancelled")
+        detail = f"{error.detail} (What it made could not be removed in time.)"
+        await endings.fail(session, operation, _error(error.code, detail), now)
+    elif operation.leaving:
+        error = operation.reason or past(operation)
+        detail = f"The server is gone; not all that belonged to it: {error.detail}"
+        await endings.fail(session, operation, _error(error.code, detail), now)
+    else:
+        error = await _overdue(session, operation)
+        maybe_made = operation.asked_at is not None
+        await undoing.give_up(session, operation, error, now, rules, maybe_made=maybe_made)
+
+
+async def _overdue(session: AsyncSession, operation: Operation) -> OperationError:
+    """STALLED with what is seen where the cloud had taken the request, else DEADLINE."""
+    asks_cloud = not isinstance(operation.asks, Sync | Import)
+    if operation.state != OperationState.WAITING or operation.called_at is None or not asks_cloud:
+        return past(operation)
+    server = await session.get(Server, operation.vm_id)
+    taken = f"The cloud took the request at {operation.called_at:%H:%M:%S} UTC"
+    return _error(ErrorCode.STALLED, f"{taken}; {_shown(server)}")
+
+
+def _shown(server: Server | None) -> str:
+    if server is None:
+        return "nothing was seen of the server since."
+    task = f"the task {server.task!r}" if server.task else "no task"
+    since = f" since {server.since:%Y-%m-%d %H:%M:%S} UTC" if server.since else ""
+    return f"the server is {server.state} with {task}{since}."
+
+
+def past(operation: Operation) -> OperationError:
+    """The deadline, with what the last attempt said."""
+    last = operation.reason
+    sentence = MEANINGS[ErrorCode.DEADLINE].sentence
+    detail = f"{sentence} The last attempt: {last.detail}" if last else sentence
+    return _error(ErrorCode.DEADLINE, detail)
+
+
+def _error(code: ErrorCode, detail: str) -> OperationError:
+    return OperationError(code=code, detail=detail)

@@ -2,33 +2,39 @@
 
 import logging
 from datetime import datetime
+from typing import cast
+from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from chassis.outbox import say
 from chassis.telemetry import bound
 from contracts.message import Event
 from contracts.operation import events
 from contracts.operation.states import OperationError, OperationState
+from contracts.vm.commands import Delete
+from services.provisioner import ledger
 from services.provisioner.line import move_up
 from services.provisioner.measures import count_ended
-from services.provisioner.saying import about
+from services.provisioner.saying import speak, tell
 from services.provisioner.stragglers import may_come, next_check
 from services.provisioner.tables import Operation
 
 LOG = logging.getLogger(__name__)
 _NOT_KEPT = frozenset({"user_data"})
 """What a command carried that nobody needs once it has ended, and that may hold secrets."""
+_ENDED = "ended"
 
 
 async def succeed(session: AsyncSession, operation: Operation, now: datetime) -> None:
-    """Sync has seen what was asked for."""
-    server_id = operation.server_id
+    """What was asked for is seen; of a delete: and nothing is left."""
+    server_id, command = operation.server_id, operation.asks
     said: list[Event] = [events.Succeeded(command=operation.command, server_id=server_id)]
-    if (emits := operation.asks.emits) is not None:
-        said.append(emits(server_id=server_id))
+    if command.emits is not None:
+        said.append(command.emits(server_id=server_id))
+    if isinstance(command, Delete):
+        await ledger.none_left(session, operation.vm_id, now)
     operation.error = None
-    await _end(session, operation, OperationState.SUCCEEDED, now, *said)
+    _end(session, operation, OperationState.SUCCEEDED, now, *said)
     _look_after(operation, now)
 
 
@@ -41,20 +47,39 @@ async def fail(
     gone: bool = False,
 ) -> None:
     """It ended without; `gone`: nothing of a create is left in the cloud."""
-    operation.error = error.model_dump(mode="json")
-    failed = events.Failed(
-        command=operation.command, server_id=operation.server_id, error=error, gone=gone
-    )
-    await _end(session, operation, OperationState.FAILED, now, failed)
+    if gone:
+        await ledger.none_left(session, operation.vm_id, now)
+    _fail(session, operation, error, now, gone=gone)
     if gone or not operation.compensating:
         _look_after(operation, now)
+
+
+def abandon(
+    session: AsyncSession, operation: Operation, error: OperationError, now: datetime
+) -> None:
+    """It was given up: whatever it made, or makes yet, stays and is looked for no more."""
+    _fail(session, operation, error, now, gone=False)
 
 
 async def cancel(session: AsyncSession, operation: Operation, now: datetime) -> None:
     """It was ended on request; nothing of it is left."""
     cancelled = events.Cancelled(command=operation.command, server_id=operation.server_id)
-    await _end(session, operation, OperationState.CANCELLED, now, cancelled)
+    if operation.creates is not None:
+        await ledger.none_left(session, operation.vm_id, now)
+    _end(session, operation, OperationState.CANCELLED, now, cancelled)
     _look_after(operation, now)
+
+
+async def conclude(session: AsyncSession, now: datetime) -> int:
+    """What every transaction about operations owes at its end; how many are due because of it.
+
+    Those behind the ones that ended move up, and all that was told is said.
+    """
+    vm_ids = cast("set[UUID]", session.info.pop(_ENDED, set[UUID]()))
+    await session.flush()
+    moved = await move_up(session, now, vm_ids) if vm_ids else 0
+    await speak(session)
+    return moved
 
 
 def _look_after(operation: Operation, now: datetime) -> None:
@@ -62,7 +87,17 @@ def _look_after(operation: Operation, now: datetime) -> None:
     operation.due_at = next_check(0, now) if may_come(operation) else None
 
 
-async def _end(
+def _fail(
+    session: AsyncSession, operation: Operation, error: OperationError, now: datetime, *, gone: bool
+) -> None:
+    operation.error = error.model_dump(mode="json")
+    failed = events.Failed(
+        command=operation.command, server_id=operation.server_id, error=error, gone=gone
+    )
+    _end(session, operation, OperationState.FAILED, now, failed)
+
+
+def _end(
     session: AsyncSession,
     operation: Operation,
     state: OperationState,
@@ -73,9 +108,9 @@ async def _end(
     operation.ended_at = now
     operation.due_at = operation.lease_token = operation.blocked_on = None
     operation.data = {k: v for k, v in operation.data.items() if k not in _NOT_KEPT}
-    await say(session, *(about(operation, event, now) for event in said))
-    await session.flush()
-    await move_up(session, now, operation.vm_id)
+    for event in said:
+        tell(session, operation, event, now)
+    cast("set[UUID]", session.info.setdefault(_ENDED, set[UUID]())).add(operation.vm_id)
     count_ended(operation, now)
     with bound(**operation.ids):
         LOG.info("%s %s", operation.command, state)

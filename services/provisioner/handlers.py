@@ -1,6 +1,10 @@
-"""What the provisioner does with a message: it writes a row, or settles one, and no more."""
+"""What the provisioner does with messages: it writes rows, or settles them, and no more.
+
+A batch is one transaction and a handful of statements, however many messages it holds.
+"""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -8,18 +12,25 @@ from sqlalchemy import event, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from chassis.database import changed, insert
+from chassis.consumer import Batch
+from chassis.database import insert
+from chassis.inbox import take_many
 from chassis.leases import Clock
-from chassis.telemetry import current_traceparent
+from chassis.telemetry import consuming
 from contracts.message import Body, Command, Message
-from contracts.operation.commands import Cancel
+from contracts.operation.commands import Abandon, Cancel, Retry
 from contracts.operation.states import OperationState
+from contracts.topics import VM_COMMANDS
+from contracts.vm.commands import Delete
 from contracts.vm.events import Changed, Observed
-from contracts.vm.states import GONE, VmSnapshot
-from services.provisioner import endings
-from services.provisioner.outcome import Outcome
+from contracts.vm.states import GONE, VmSnapshot, VmState
+from services.provisioner import endings, interventions, ledger, undoing
+from services.provisioner.line import front_of, let_in
+from services.provisioner.outcome import leave
+from services.provisioner.servers import Sight, keep
+from services.provisioner.settings import ProvisionerSettings
 from services.provisioner.settling import Done, Doubt, Failed, NotYet, Observation, settled
-from services.provisioner.tables import Operation, Server
+from services.provisioner.tables import Operation
 
 _MOST_DOUBLINGS = 6
 
@@ -27,61 +38,89 @@ _MOST_DOUBLINGS = 6
 class Handlers:
     """The handlers of `vm.commands` and `vm.events`. `wake` tells the worker of new work."""
 
-    def __init__(self, outcome: Outcome, wake: asyncio.Event, clock: Clock) -> None:
-        self.outcome = outcome
+    def __init__(self, rules: ProvisionerSettings, wake: asyncio.Event, clock: Clock) -> None:
+        self.rules = rules
         self.wake = wake
         self.clock = clock
 
-    async def on_vm_command(self, session: AsyncSession, message: Message[Body]) -> None:
-        """Queue a command, once; cancel an operation."""
-        match message.data:
-            case Cancel(target=target):
-                await self._cancel(session, message, target)
-            case Command() as command:
-                await self._queue(session, message, command)
-            case _:
-                return
+    async def on_vm_commands(self, session: AsyncSession, batch: Batch) -> None:
+        """Queue commands, each once by its id; then do what is asked of operations, each once."""
+        messages = [message for message, _ in batch]
+        about = [m for m in messages if isinstance(m.data, Cancel | Retry | Abandon)]
+        await self._queue(session, [m for m in messages if m not in about])
+        if about:
+            await self._intervene(session, about)
+        await endings.conclude(session, self.clock())
         self._wake_after_commit(session)
 
-    async def on_vm_event(self, session: AsyncSession, message: Message[Body]) -> None:
-        """Keep what sync saw of a VM, and settle the operation that waits for it."""
-        if isinstance(message.data, Changed | Observed):
-            await _keep(session, message, message.data)
-            operation = await _open(session, UUID(message.subject))
-            if operation is not None:
-                await self._judge(session, operation, message, message.data)
+    async def on_vm_events(self, session: AsyncSession, batch: Batch) -> None:
+        """Keep what sync saw of VMs, and settle the operations that wait for it.
 
-    async def _queue(self, session: AsyncSession, message: Message[Body], command: Command) -> None:
-        ahead = await _open(session, UUID(message.subject))
-        row = insert(session, Operation.metadata.tables["operations"]).values(
-            due_at=self.clock() if ahead is None else None, **_queued(message, command)
-        )
-        await session.execute(row.on_conflict_do_nothing(index_elements=["id"]))
+        What comes again says nothing new: VMs count their versions, operations know their state.
+        """
+        seen = [
+            Sight(message, message.data)
+            for message, _ in batch
+            if isinstance(message.data, Changed | Observed)
+        ]
+        if not seen:
+            return
+        await keep(session, seen)
+        fronts = await front_of(session, {sight.vm_id for sight in seen})
+        for sight in seen:
+            operation = fronts.get(sight.vm_id)
+            if operation is not None and operation.ended_at is None:
+                await self._judge(session, operation, sight)
+        await self._note_deleted(session, seen)
+        if await endings.conclude(session, self.clock()):
+            self._wake_after_commit(session)
 
-    async def _cancel(self, session: AsyncSession, message: Message[Body], target: UUID) -> None:
-        wanted = select(Operation).where(
-            Operation.id == target,
-            Operation.vm_id == UUID(message.subject),
-            Operation.project_id == message.project_id,
-        )
-        operation = (await session.execute(wanted.with_for_update())).scalar_one_or_none()
-        if operation is not None:
-            await self.outcome.cancel(session, operation, self.clock())
+    async def _queue(self, session: AsyncSession, messages: Sequence[Message[Body]]) -> None:
+        asked = [(m, m.data) for m in messages if isinstance(m.data, Command)]
+        if not asked:
+            return
+        now, vm_ids = self.clock(), {UUID(message.subject) for message, _ in asked}
+        busy = set(await front_of(session, vm_ids))
+        rows: list[dict[str, object]] = []
+        for message, command in asked:
+            row = _queued(message, command)
+            rows.append(row | {"due_at": None if row["vm_id"] in busy else now})
+            busy.add(UUID(message.subject))
+        once = insert(session, Operation.metadata.tables["operations"])
+        await session.execute(once.on_conflict_do_nothing(index_elements=["id"]), rows)
 
-    async def _judge(
-        self,
-        session: AsyncSession,
-        operation: Operation,
-        message: Message[Body],
-        seen: Changed | Observed,
-    ) -> None:
+    async def _intervene(self, session: AsyncSession, messages: Sequence[Message[Body]]) -> None:
+        """The operations are locked in one order, and are touched in the order of the messages."""
+        now = self.clock()
+        new = await take_many(session, messages, now)
+        rows = await _targets(session, messages)
+        for message in messages:
+            if message.id not in new:
+                continue
+            new.remove(message.id)
+            with consuming("provisioner", VM_COMMANDS.name, message):
+                match message.data:
+                    case Cancel(target=target) if operation := _its(rows, target, message):
+                        await interventions.cancel(session, operation, now, self.rules)
+                    case Retry(target=target) if operation := _its(rows, target, message):
+                        interventions.retry(session, operation, now, self.rules)
+                    case Abandon(target=target, reason=reason) if operation := _its(
+                        rows, target, message
+                    ):
+                        interventions.abandon(session, operation, reason, now)
+                    case _:
+                        continue
+
+    async def _judge(self, session: AsyncSession, operation: Operation, sight: Sight) -> None:
         if operation.compensating:
-            self._undo_sooner(session, operation, seen)
-        elif _is_others(operation, seen.vm):
+            self._undo_sooner(session, operation, sight.vm)
+        elif _is_others(operation, sight.vm):
             return
         elif operation.state == OperationState.WAITING and operation.called_at is not None:
-            on_behalf = isinstance(seen, Observed) and message.operation_id == operation.id
-            observation = Observation(seen.vm, seen.observed_at, on_behalf)
+            on_behalf = (
+                isinstance(sight.data, Observed) and sight.message.operation_id == operation.id
+            )
+            observation = Observation(sight.vm, sight.data.observed_at, on_behalf)
             await self._settle(session, operation, operation.called_at, observation)
 
     async def _settle(
@@ -92,24 +131,39 @@ class Handlers:
         seen: Observation,
     ) -> None:
         operation.server_id = operation.server_id or seen.vm.server_id
-        now = self.clock()
-        match settled(operation.asks, called_at, seen):
+        now, command = self.clock(), operation.asks
+        match settled(command, called_at, seen):
+            case Done() if isinstance(command, Delete):
+                if not operation.leaving:
+                    leave(operation, now)
+                    self._wake_after_commit(session)
             case Done():
                 await endings.succeed(session, operation, now)
             case Failed() as failed:
-                await self.outcome.failed(session, operation, failed, now)
-            case Doubt() if operation.due_at is None:
-                operation.due_at = now + _patience(operation.doubts)
+                await undoing.failed(session, operation, failed, now, self.rules)
+                self._wake_after_commit(session)
+            case Doubt() if operation.lease_token is None:
+                soon = now + _patience(operation.doubts)
+                operation.due_at = min(operation.due_at or soon, soon)
+                self._wake_after_commit(session)
             case Doubt() | NotYet():
                 return
-        self._wake_after_commit(session)
 
-    def _undo_sooner(
-        self, session: AsyncSession, operation: Operation, seen: Changed | Observed
-    ) -> None:
-        if seen.vm.state in GONE and operation.lease_token is None:
+    def _undo_sooner(self, session: AsyncSession, operation: Operation, vm: VmSnapshot) -> None:
+        gone = vm.state in GONE or vm.state is VmState.REQUESTED
+        if gone and operation.lease_token is None:
             operation.due_at = self.clock()
             self._wake_after_commit(session)
+
+    async def _note_deleted(self, session: AsyncSession, seen: Sequence[Sight]) -> None:
+        """In the ledger; and what waits for quota in the same account is tried."""
+        now = self.clock()
+        deleted = [s for s in seen if s.is_news and s.vm.state is VmState.DELETED]
+        if server_ids := [s.vm.server_id for s in deleted if s.vm.server_id is not None]:
+            await ledger.seen_gone(session, server_ids, now)
+        for account in sorted({sight.message.account for sight in deleted}):
+            if await let_in(session, account, now, self.rules.quota_wakes):
+                self._wake_after_commit(session)
 
     def _wake_after_commit(self, session: AsyncSession) -> None:
         """Once per transaction, however many messages it takes."""
@@ -129,7 +183,7 @@ def _queued(message: Message[Body], command: Command) -> dict[str, object]:
         "account": message.account,
         "actor": message.actor,
         "request_id": message.request_id,
-        "traceparent": current_traceparent() or message.traceparent,
+        "traceparent": message.traceparent,
         "command": command.wire_name(),
         "data": command.model_dump(mode="json", exclude={"type"}),
         "state": OperationState.QUEUED,
@@ -139,43 +193,34 @@ def _queued(message: Message[Body], command: Command) -> dict[str, object]:
         "doubts": 0,
         "cancel_requested": False,
         "compensating": False,
+        "anew": False,
+        "rebuilds": 0,
+        "leaving": False,
         "created_at": message.time,
     }
 
 
-async def _keep(session: AsyncSession, message: Message[Body], seen: Changed | Observed) -> None:
-    """The newest version of what is known of a VM wins, in whichever order they come."""
-    values = {
-        "project_id": message.project_id,
-        "account": message.account,
-        "server_id": seen.vm.server_id,
-        "state": seen.vm.state,
-        "version": seen.version,
-        "observed_at": seen.observed_at,
-    }
-    table = Server.metadata.tables["servers"]
-    row = insert(session, table).values(vm_id=UUID(message.subject), **values)
-    newer = table.c.version < seen.version
-    await changed(
-        session,
-        row.on_conflict_do_update(index_elements=["vm_id"], set_=values, where=newer),
-    )
+async def _targets(
+    session: AsyncSession, messages: Sequence[Message[Body]]
+) -> dict[UUID, Operation]:
+    ids = {m.data.target for m in messages if isinstance(m.data, Cancel | Retry | Abandon)}
+    wanted = select(Operation).where(Operation.id.in_(ids)).order_by(Operation.seq)
+    return {row.id: row for row in (await session.execute(wanted.with_for_update())).scalars()}
 
 
-async def _open(session: AsyncSession, vm_id: UUID) -> Operation | None:
-    """The VM's oldest operation that has not ended: the only one that can be under way."""
-    oldest = (
-        select(Operation)
-        .where(Operation.vm_id == vm_id, Operation.ended_at.is_(None))
-        .order_by(Operation.seq)
-        .limit(1)
-    )
-    return (await session.execute(oldest.with_for_update())).scalar_one_or_none()
+def _its(rows: dict[UUID, Operation], target: UUID, message: Message[Body]) -> Operation | None:
+    """The target, if it is an operation on the message's VM and in its project."""
+    operation = rows.get(target)
+    if operation is None or operation.project_id != message.project_id:
+        return None
+    return operation if operation.vm_id == UUID(message.subject) else None
 
 
 def _is_others(operation: Operation, vm: VmSnapshot) -> bool:
-    """Whether what was seen is another server than the operation's: a surplus one of its VM."""
-    return None not in {operation.server_id, vm.server_id} and operation.server_id != vm.server_id
+    """Whether what was seen is another server than the operation's: a surplus or an earlier one."""
+    if vm.server_id is None or operation.server_id is None:
+        return operation.rebuilds > 0 and vm.state in GONE
+    return operation.server_id != vm.server_id
 
 
 def _patience(doubts: int) -> timedelta:

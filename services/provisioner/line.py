@@ -3,16 +3,19 @@
 Those behind have no `due_at`, so that whoever looks for work does not pass them on the way.
 """
 
+from collections.abc import Collection
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, exists, update
+from sqlalchemy import ColumnElement, Select, exists, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from chassis.database import changed
 from contracts.operation.states import OperationState
 from services.provisioner.tables import Operation
+
+QUOTA = "quota"
 
 
 def is_behind() -> ColumnElement[bool]:
@@ -25,18 +28,51 @@ def is_behind() -> ColumnElement[bool]:
     )
 
 
-async def move_up(session: AsyncSession, now: datetime, vm_id: UUID | None = None) -> int:
-    """Make due what has come to the front, of one VM or (None) of all; how many that were.
+async def front_of(session: AsyncSession, vm_ids: Collection[UUID]) -> dict[UUID, Operation]:
+    """The one operation of each VM that may be under way, locked; all in one order."""
+    front = select(Operation).where(
+        Operation.vm_id.in_(vm_ids), Operation.ended_at.is_(None), ~is_behind()
+    )
+    rows = await session.execute(front.order_by(Operation.seq).with_for_update(of=Operation))
+    return {operation.vm_id: operation for operation in rows.scalars()}
 
-    All are gone through now and then: one that arrives while the one ahead ends may be overlooked.
+
+async def move_up(
+    session: AsyncSession, now: datetime, vm_ids: Collection[UUID] | None = None
+) -> int:
+    """Make due what has come to the front, of some VMs or (None) of all; how many that were.
+
+    It waits for no other transaction, since its own may hold rows already. What it passes over so,
+    or what arrives while the one ahead ends, moves up when all are gone through now and then.
     """
-    front = update(Operation).where(
+    front = select(Operation.seq).where(
         Operation.state == OperationState.QUEUED,
         Operation.due_at.is_(None),
         Operation.ended_at.is_(None),
         ~is_behind(),
     )
-    if vm_id is not None:
-        front = front.where(Operation.vm_id == vm_id)
-    unsynchronized = front.execution_options(synchronize_session=False)
-    return await changed(session, unsynchronized.values(due_at=now))
+    if vm_ids is not None:
+        front = front.where(Operation.vm_id.in_(vm_ids))
+    return await _make_due(session, front, now)
+
+
+async def let_in(session: AsyncSession, account: str, now: datetime, limit: int) -> int:
+    """Room was made in an account: the oldest few that wait for quota are due at once."""
+    blocked = select(Operation.seq).where(
+        Operation.account == account,
+        Operation.blocked_on == QUOTA,
+        Operation.state == OperationState.QUEUED,
+        Operation.compensating.is_(False),
+        Operation.ended_at.is_(None),
+        Operation.due_at > now,
+    )
+    return await _make_due(session, blocked.limit(limit), now)
+
+
+async def _make_due(session: AsyncSession, chosen: Select[int], now: datetime) -> int:
+    free = chosen.order_by(Operation.seq).with_for_update(of=Operation, skip_locked=True)
+    rows = list((await session.execute(free)).scalars())
+    if not rows:
+        return 0
+    due = update(Operation).where(Operation.seq.in_(rows)).values(due_at=now)
+    return await changed(session, due.execution_options(synchronize_session="fetch"))

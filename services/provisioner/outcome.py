@@ -1,6 +1,6 @@
-"""What becomes of an operation after an attempt, an observation, a cancel or its deadline.
+"""What becomes of an operation after a worker's attempt: the rules of repeating and giving up.
 
-Every function changes the row, which the caller holds locked, and says what follows from it.
+Every function changes the row, which the caller holds locked, and tells what follows from it.
 """
 
 import logging
@@ -11,17 +11,18 @@ from datetime import datetime, timedelta
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.errors import Retry, Terminal
-from chassis.outbox import say
 from contracts.errors import MEANINGS, ErrorCode
 from contracts.operation import events
 from contracts.operation.states import OperationError, OperationState
 from contracts.vm.commands import Delete
-from services.provisioner import endings
-from services.provisioner.actions import Left, Taken
+from services.provisioner import endings, ledger, undoing
+from services.provisioner.actions import Taken
 from services.provisioner.backoff import backoff
 from services.provisioner.claims import Claim, Job
+from services.provisioner.deadlines import past
 from services.provisioner.measures import count_issued
-from services.provisioner.saying import about
+from services.provisioner.removals import Left
+from services.provisioner.saying import tell
 from services.provisioner.settings import ProvisionerSettings
 from services.provisioner.settling import Failed, Verdict
 from services.provisioner.stragglers import next_check
@@ -41,7 +42,7 @@ Result = Taken | Left | Verdict | Retry | Terminal | Bug
 
 
 class Outcome:
-    """The rules by which attempts are repeated, given up and undone."""
+    """Writes down what attempts came to."""
 
     def __init__(self, settings: ProvisionerSettings, random: Callable[[], float]) -> None:
         self.settings = settings
@@ -63,14 +64,11 @@ class Outcome:
             case Job.UNDO:
                 await self._undone(session, operation, result, now)
             case Job.INQUIRE:
-                operation.doubts += 1
-                if isinstance(result, Failed):
-                    await self.failed(session, operation, result, now)
+                await self._inquired(session, operation, claim, result, now)
+            case Job.CLEAN:
+                await self._cleaned(session, operation, result, now)
             case Job.CLEAR:
-                operation.doubts += 1
-                operation.due_at = next_check(operation.doubts, now)
-                if isinstance(result, Left) and result.servers:
-                    LOG.warning("removed what came late: %s", ", ".join(result.servers))
+                await self._cleared(session, operation, result, now)
 
     def give_back(self, operation: Operation, claim: Claim, now: datetime) -> None:
         """The worker leaves before its call has ended: the next one looks before it asks."""
@@ -78,70 +76,6 @@ class Outcome:
         operation.due_at = now + self.settings.settle
         if claim.job is Job.PERFORM:
             operation.state = OperationState.QUEUED
-
-    async def failed(
-        self, session: AsyncSession, operation: Operation, verdict: Failed, now: datetime
-    ) -> None:
-        """The cloud took it and failed at it, or the server is gone."""
-        create = operation.creates
-        if create is not None and create.on_failure == "delete" and not verdict.gone:
-            self.compensate(operation, verdict.error, now)
-        else:
-            await endings.fail(session, operation, verdict.error, now, gone=verdict.gone)
-
-    async def cancel(self, session: AsyncSession, operation: Operation, now: datetime) -> None:
-        """On request: end what was never asked of the cloud, undo a create, ignore the rest."""
-        if operation.ended_at is not None or operation.compensating:
-            return
-        if operation.state == OperationState.QUEUED and operation.asked_at is None:
-            await endings.cancel(session, operation, now)
-        elif operation.creates is not None:
-            operation.cancel_requested = True
-            if operation.state != OperationState.RUNNING:
-                self.compensate(operation, None, now)
-
-    async def expire(self, session: AsyncSession, operation: Operation, now: datetime) -> None:
-        """The deadline has passed, for the operation or for undoing it."""
-        if operation.compensating:
-            error = operation.reason or _error(ErrorCode.DEADLINE, "It could not be cancelled")
-            detail = f"{error.detail} (What it made could not be removed in time.)"
-            await endings.fail(session, operation, _error(error.code, detail), now)
-        else:
-            error = _deadline(operation)
-            maybe_made = operation.asked_at is not None
-            await self.give_up(session, operation, error, now, maybe_made=maybe_made)
-
-    async def give_up(
-        self,
-        session: AsyncSession,
-        operation: Operation,
-        error: OperationError,
-        now: datetime,
-        *,
-        maybe_made: bool,
-    ) -> None:
-        """Fail for good; of a create find first, and remove where that is wanted, what there is."""
-        create = operation.creates
-        if create is None:
-            await endings.fail(session, operation, error, now)
-        elif maybe_made:
-            self.compensate(operation, error, now)
-        elif operation.cancel_requested:
-            await endings.cancel(session, operation, now)
-        else:
-            gone = create.on_failure == "delete"
-            await endings.fail(session, operation, error, now, gone=gone)
-
-    def compensate(self, operation: Operation, error: OperationError | None, now: datetime) -> None:
-        """Have a worker undo a create; an unanswered request gets the time to show first."""
-        known = operation.server_id is not None
-        operation.compensating = True
-        operation.state = OperationState.QUEUED
-        operation.lease_token = operation.blocked_on = None
-        operation.error = error.model_dump(mode="json") if error else None
-        operation.due_at = now if known else now + self.settings.settle
-        operation.deadline_at = now + self.settings.undo_limit
-        operation.doubts = 0
 
     async def _performed(
         self,
@@ -162,13 +96,13 @@ class Outcome:
             case Bug(error=error):
                 operation.bugs += 1
                 if operation.bugs >= self.settings.bug_tries:
-                    await self.give_up(session, operation, error, now, maybe_made=True)
+                    await self._give_up(session, operation, error, now, maybe_made=True)
                 else:
                     again = Retry(error.code, error.detail, uncertain=True)
                     await self._retry(session, operation, again, now)
             case Terminal():
                 maybe_made = not certain
-                await self.give_up(session, operation, result.error, now, maybe_made=maybe_made)
+                await self._give_up(session, operation, result.error, now, maybe_made=maybe_made)
             case _:
                 raise TypeError(f"{result!r} is no outcome of an attempt")
 
@@ -180,54 +114,68 @@ class Outcome:
         operation.called_at = taken.called_at
         operation.cloud_request_id = taken.cloud_request_id
         operation.error = operation.blocked_on = None
-        issued = events.Issued(
-            command=operation.command,
-            server_id=operation.server_id,
-            called_at=taken.called_at,
-            cloud_request_id=taken.cloud_request_id,
-        )
-        await say(session, about(operation, issued, now))
+        _say_issued(session, operation, taken.called_at, now)
         count_issued(operation, now)
+        if operation.creates is not None:
+            operation.due_at = now + self.settings.build_timeout
+            await ledger.made(session, operation, now)
         if operation.cancel_requested:
-            self.compensate(operation, None, now)
+            undoing.compensate(operation, None, now, self.settings)
         elif isinstance(operation.asks, Delete):
             server = await session.get(Server, operation.vm_id)
             if server is not None and server.is_deleted:
-                await endings.succeed(session, operation, now)
+                leave(operation, now)
 
     async def _retry(
         self, session: AsyncSession, operation: Operation, retry: Retry, now: datetime
     ) -> None:
         operation.error = retry.error.model_dump(mode="json")
         if operation.cancel_requested or now >= operation.deadline_at:
-            error, maybe_made = _deadline(operation), operation.asked_at is not None
-            await self.give_up(session, operation, error, now, maybe_made=maybe_made)
+            error, maybe_made = past(operation), operation.asked_at is not None
+            await self._give_up(session, operation, error, now, maybe_made=maybe_made)
             return
-        delay = self._pause(operation, retry)
+        delay = self._pause(operation.attempts, retry)
         operation.state = OperationState.QUEUED
         operation.blocked_on = retry.blocked_on
         operation.due_at = min(now + delay, operation.deadline_at)
-        await self._say_retrying(session, operation, retry, now)
+        undoing.say_again(session, operation, retry.error, now)
 
-    def _pause(self, operation: Operation, retry: Retry) -> timedelta:
+    async def _give_up(
+        self,
+        session: AsyncSession,
+        operation: Operation,
+        error: OperationError,
+        now: datetime,
+        *,
+        maybe_made: bool,
+    ) -> None:
         rules = self.settings
-        waits = backoff(operation.attempts, rules.backoff_base, rules.backoff_cap, self.random)
+        await undoing.give_up(session, operation, error, now, rules, maybe_made=maybe_made)
+
+    def _pause(self, attempts: int, retry: Retry) -> timedelta:
+        rules = self.settings
+        waits = backoff(attempts, rules.backoff_base, rules.backoff_cap, self.random)
         waits = retry.after if retry.after is not None else waits
         return max(waits, rules.settle) if retry.uncertain else waits
 
-    @staticmethod
-    async def _say_retrying(
-        session: AsyncSession, operation: Operation, retry: Retry, now: datetime
+    async def _inquired(
+        self,
+        session: AsyncSession,
+        operation: Operation,
+        claim: Claim,
+        result: Result,
+        now: datetime,
     ) -> None:
-        retrying = events.Retrying(
-            command=operation.command,
-            server_id=operation.server_id,
-            attempt=operation.attempts,
-            due_at=operation.due_at or now,
-            error=retry.error,
-            blocked_on=retry.blocked_on,
-        )
-        await say(session, about(operation, retrying, now))
+        """The cloud was asked about what waits; a create is asked about again until it ends."""
+        operation.doubts += 1
+        if isinstance(result, Failed):
+            await undoing.failed(session, operation, result, now, self.settings)
+        elif operation.creates is not None:
+            asked_meanwhile = operation.anew and not claim.operation.anew
+            operation.due_at = now if asked_meanwhile else now + self.settings.backoff_cap
+            if claim.operation.anew and operation.called_at is not None:
+                operation.anew = False
+                _say_issued(session, operation, operation.called_at, now)
 
     async def _undone(
         self, session: AsyncSession, operation: Operation, result: Result, now: datetime
@@ -235,53 +183,109 @@ class Outcome:
         operation.state = OperationState.QUEUED
         operation.doubts += 1
         match result:
-            case Left(servers=servers):
-                await self._left(session, operation, servers[0] if servers else None, now)
+            case Left():
+                await self._left(session, operation, result, now)
             case Retry():
-                operation.due_at = now + self._pause(operation, result)
-                await self._say_retrying(session, operation, result, now)
+                operation.due_at = now + self._pause(operation.doubts, result)
+                undoing.say_again(session, operation, result.error, now)
             case Bug(error=error) if operation.bugs + 1 < self.settings.bug_tries:
                 operation.bugs += 1
                 operation.due_at = now + self.settings.settle
             case Bug(error=error) | Terminal(error=error):
                 why = operation.reason or error
                 detail = f"{why.detail} (What it made could not be removed: {error.detail})"
-                await endings.fail(session, operation, _error(why.code, detail), now)
+                error = OperationError(code=why.code, detail=detail)
+                await endings.fail(session, operation, error, now)
             case _:
                 raise TypeError(f"{result!r} is no outcome of undoing")
 
     async def _left(
-        self, session: AsyncSession, operation: Operation, left: str | None, now: datetime
+        self, session: AsyncSession, operation: Operation, left: Left, now: datetime
     ) -> None:
-        operation.server_id = left or operation.server_id
-        if removes(operation):
-            if left is not None:
-                again = self.settings.settle * 2 ** min(operation.doubts - 1, 10)
-                operation.due_at = now + min(again, self.settings.backoff_cap)
-            elif operation.cancel_requested:
-                await endings.cancel(session, operation, now)
-            else:
-                await endings.fail(session, operation, _reason(operation), now, gone=True)
-        else:
+        operation.server_id = left.servers[0] if left.servers else operation.server_id
+        await _enter(session, operation, left, now)
+        if not undoing.removes(operation):
             await endings.fail(session, operation, _reason(operation), now)
+        elif left.anything:
+            operation.due_at = now + self._until_next_look(operation)
+        elif operation.cancel_requested:
+            await endings.cancel(session, operation, now)
+        elif operation.anew:
+            await undoing.begin_again(session, operation, now)
+        else:
+            await endings.fail(session, operation, _reason(operation), now, gone=True)
+
+    async def _cleaned(
+        self, session: AsyncSession, operation: Operation, result: Result, now: datetime
+    ) -> None:
+        """A delete goes on until nothing is left, or its deadline tells what is."""
+        operation.doubts += 1
+        match result:
+            case Left() if not result.anything:
+                await endings.succeed(session, operation, now)
+            case Left():
+                await _enter(session, operation, result, now)
+                operation.error = _remains(result).model_dump(mode="json")
+                operation.due_at = now + self._until_next_look(operation)
+            case Retry():
+                operation.error = result.error.model_dump(mode="json")
+                operation.due_at = now + self._pause(operation.doubts, result)
+            case Terminal(error=error) | Bug(error=error):
+                operation.error = error.model_dump(mode="json")
+                operation.due_at = now + self.settings.backoff_cap
+            case _:
+                raise TypeError(f"{result!r} is no outcome of cleaning up")
+
+    async def _cleared(
+        self, session: AsyncSession, operation: Operation, result: Result, now: datetime
+    ) -> None:
+        operation.doubts += 1
+        operation.due_at = next_check(operation.doubts, now)
+        if not isinstance(result, Left):
+            return
+        await _enter(session, operation, result, now)
+        if result.servers:
+            LOG.warning("removed what came late: %s", ", ".join(result.servers))
+        elif operation.server_id is not None:
+            await ledger.none_left(session, operation.vm_id, now, but=operation.server_id)
+
+    def _until_next_look(self, operation: Operation) -> timedelta:
+        again = self.settings.settle * 2 ** min(operation.doubts - 1, 10)
+        return min(again, self.settings.backoff_cap)
 
 
-def removes(operation: Operation) -> bool:
-    """Whether undoing a create means to delete what it made, rather than to name it."""
-    create = operation.creates
-    return operation.cancel_requested or (create is not None and create.on_failure == "delete")
+def leave(operation: Operation, now: datetime) -> None:
+    """The server of a delete is gone: what belonged to it is next."""
+    operation.leaving = True
+    operation.doubts = 0
+    operation.due_at = now
+
+
+async def _enter(session: AsyncSession, operation: Operation, left: Left, now: datetime) -> None:
+    known = operation.server_id
+    servers = [each for each in left.servers if each != known]
+    await ledger.found(session, operation, now, servers=servers, belongings=left.belongings)
+
+
+def _say_issued(
+    session: AsyncSession, operation: Operation, called_at: datetime, now: datetime
+) -> None:
+    issued = events.Issued(
+        command=operation.command,
+        server_id=operation.server_id,
+        called_at=called_at,
+        cloud_request_id=operation.cloud_request_id,
+    )
+    tell(session, operation, issued, now)
+
+
+def _remains(left: Left) -> OperationError:
+    names = ", ".join(f"{each.kind} {each.id}" for each in left.belongings)
+    why = f" ({left.refusal.detail})" if left.refusal else ""
+    code = left.refusal.code if left.refusal else ErrorCode.STALLED
+    return OperationError(code=code, detail=f"There still is {names}{why}.")
 
 
 def _reason(operation: Operation) -> OperationError:
-    return operation.reason or _error(ErrorCode.INTERNAL, MEANINGS[ErrorCode.INTERNAL].sentence)
-
-
-def _deadline(operation: Operation) -> OperationError:
-    last = operation.reason
-    sentence = MEANINGS[ErrorCode.DEADLINE].sentence
-    detail = f"{sentence} The last attempt: {last.detail}" if last else sentence
-    return _error(ErrorCode.DEADLINE, detail)
-
-
-def _error(code: ErrorCode, detail: str) -> OperationError:
-    return OperationError(code=code, detail=detail)
+    sentence = MEANINGS[ErrorCode.INTERNAL].sentence
+    return operation.reason or OperationError(code=ErrorCode.INTERNAL, detail=sentence)

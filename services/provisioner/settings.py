@@ -1,6 +1,7 @@
 """What the provisioner is told from its environment."""
 
 from datetime import timedelta
+from typing import Literal
 
 from pydantic import Field
 
@@ -11,13 +12,11 @@ class ProvisionerSettings(Settings):
     """The shared settings and the provisioner's own."""
 
     driver: str = Field(default="openstack", description="A name of drivers/registry.py.")
-    worker_concurrency: int = Field(
-        default=32, ge=1, description="Calls to clouds that one process makes at a time."
-    )
     account_concurrency: int = Field(
         default=16,
         ge=1,
-        description="The same per account, so that a slow cloud does not starve the others.",
+        description="Calls that one process makes at a time to one cloud account. There is no bound "
+        "in all, so that slow accounts take nothing from the others.",
     )
     poll: timedelta = Field(
         default=timedelta(milliseconds=500),
@@ -39,6 +38,29 @@ class ProvisionerSettings(Settings):
     bug_tries: int = Field(default=3, description="Attempts that may end in a bug of Hostler's.")
     undo_limit: timedelta = Field(
         default=timedelta(minutes=10), description="How long to try to undo a create."
+    )
+    build_timeout: timedelta = Field(
+        default=timedelta(minutes=10),
+        description="How long a server may be built before its create is ended as `stalled`, as "
+        "its `on_failure` says.",
+    )
+    build_retries: int = Field(
+        default=2,
+        ge=0,
+        description="How often a create with `on_failure: retry` is made anew at most.",
+    )
+    quota_wakes: int = Field(
+        default=5,
+        ge=1,
+        description="How many operations that wait for quota are tried when a VM was deleted.",
+    )
+    orphans: Literal["report", "remove"] = Field(
+        default="report",
+        description="What becomes of orphans that are proven to be Hostler's: they are told only, "
+        "or removed once `orphan_grace` has passed.",
+    )
+    orphan_grace: timedelta = Field(
+        default=timedelta(hours=1), description="How long an orphan is left alone at least."
     )
     worker_drain: timedelta = Field(
         default=timedelta(seconds=5), description="How long a SIGTERM waits for calls under way."

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from contracts.errors import ErrorCode
 from contracts.operation.states import OperationError
-from contracts.vm.commands import Create, Delete, Sync, Update, VmCommand
+from contracts.vm.commands import Create, Delete, Import, Sync, Update, VmCommand
 from contracts.vm.states import GONE, PRESENT, VmSnapshot, VmState
 
 _UNFINISHED = frozenset({VmState.BUILDING, VmState.UNKNOWN, VmState.REQUESTED})
@@ -53,16 +53,41 @@ def settled(command: VmCommand, called_at: datetime, seen: Observation) -> Verdi
     The cloud's clock counts in seconds: what was seen in the very second of the call may have been
     seen before it, so that a command which ends where it began asks for a later one.
     """
-    if isinstance(command, Sync):
-        return Done() if seen.on_behalf or seen.observed_at > called_at else NotYet()
+    match command:
+        case Sync():
+            counts = seen.on_behalf or seen.observed_at > called_at
+            return Done() if counts else NotYet()
+        case Import():
+            return _taken_in(called_at, seen)
+        case Create() if _has_lost_its_server(seen.vm):
+            return Doubt() if seen.observed_at > called_at else NotYet()
+        case _:
+            return _asked(command, called_at, seen)
+
+
+def _asked(command: VmCommand, called_at: datetime, seen: Observation) -> Verdict:
+    """Of a command that asks the cloud to change something."""
     if seen.vm.state in GONE:
-        return _gone(command, called_at, seen)
+        return _gone(type(command), called_at, seen)
     if seen.observed_at < called_at or seen.vm.state in _UNFINISHED:
         return NotYet()
     if seen.vm.state is VmState.ERROR and _is_failure(command, seen.vm):
         return Failed(_fault(seen.vm))
     later = seen.observed_at > called_at
     return NotYet() if seen.vm.task is not None else _idle(command, seen.vm, later=later)
+
+
+def _taken_in(called_at: datetime, seen: Observation) -> Verdict:
+    """A look after the call, or for its sake, that shows the server."""
+    counts = seen.on_behalf or seen.observed_at > called_at
+    if not counts or seen.vm.state in {VmState.UNKNOWN, VmState.REQUESTED}:
+        return NotYet()
+    return _gone(Import, called_at, seen) if seen.vm.state in GONE else Done()
+
+
+def _has_lost_its_server(vm: VmSnapshot) -> bool:
+    """So sync shows a create that is under way and whose server is not there (any more)."""
+    return vm.state is VmState.REQUESTED and vm.server_id is None
 
 
 def _idle(command: VmCommand, vm: VmSnapshot, *, later: bool) -> Verdict:
@@ -108,12 +133,12 @@ def _fault(vm: VmSnapshot) -> OperationError:
     return OperationError(code=ErrorCode.CLOUD_FAULT, detail=detail)
 
 
-def _gone(command: VmCommand, called_at: datetime, seen: Observation) -> Verdict:
+def _gone(command: type[VmCommand], called_at: datetime, seen: Observation) -> Verdict:
     """Deleted is for ever, so that even an early observation counts; missing may pass."""
     deleted = seen.vm.state is VmState.DELETED
     if not deleted and seen.observed_at < called_at:
         return NotYet()
-    if isinstance(command, Delete):
+    if command is Delete:
         return Done()
     how = "was deleted" if deleted else "is no longer there"
     detail = f"The server {how} in the cloud while {command.title()} waited for its effect."

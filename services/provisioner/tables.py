@@ -1,4 +1,4 @@
-"""The provisioner's tables: operations, and what is known of each VM's server."""
+"""The provisioner's tables: operations, what is known of each VM's server, what was made, orphans."""
 
 from datetime import datetime
 from typing import Any, ClassVar
@@ -19,9 +19,9 @@ from contracts.vm.states import VmState
 _COMMAND: TypeAdapter[VmCommand] = TypeAdapter(VmCommand)
 
 
-def _of_open(name: str, *columns: str) -> sa.Index:
-    is_open = sa.text("ended_at IS NULL")
-    return sa.Index(name, *columns, postgresql_where=is_open, sqlite_where=is_open)
+def _partial(condition: str, name: str, *columns: str) -> sa.Index:
+    where = sa.text(condition)
+    return sa.Index(name, *columns, postgresql_where=where, sqlite_where=where)
 
 
 class Base(orm.DeclarativeBase):
@@ -41,14 +41,15 @@ class Operation(Base):
 
     `due_at` is when a worker may take it next: a queued one when it is due (None while it stands
     behind another), one that a worker holds when its lease runs out, a waiting one when doubt about
-    it is to be cleared up, and an ended create when it is checked for stragglers.
+    it is to be cleared up or its build hangs, and an ended create when it is checked for stragglers.
     """
 
     __tablename__ = "operations"
     __table_args__ = (
-        _of_open("operations_open_of_vm", "vm_id", "seq"),
-        _of_open("operations_open_by_deadline", "deadline_at"),
-        sa.Index("operations_due", "due_at", "seq"),
+        _partial("ended_at IS NULL", "operations_open_of_vm", "vm_id", "seq"),
+        _partial("ended_at IS NULL", "operations_open_by_deadline", "deadline_at"),
+        _partial("due_at IS NOT NULL", "operations_due", "account", "due_at", "seq"),
+        _partial("blocked_on IS NOT NULL", "operations_blocked", "account", "seq"),
         sa.Index("operations_ended", "ended_at"),
     )
 
@@ -85,6 +86,12 @@ class Operation(Base):
     cancel_requested: Mapped[bool]
     compensating: Mapped[bool]
     """A create that is being undone."""
+    anew: Mapped[bool]
+    """It is undone so that it can be made anew; of a waiting create: if its build hangs, do so."""
+    rebuilds: Mapped[int]
+    """How often it was made anew by its own policy."""
+    leaving: Mapped[bool]
+    """A delete whose server is gone: what belonged to the server goes now."""
     created_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
 
@@ -115,6 +122,7 @@ class Server(Base):
     """What sync last said of a VM, as far as operations need it."""
 
     __tablename__ = "servers"
+    __table_args__ = (sa.Index("servers_by_id", "account", "server_id"),)
 
     vm_id: Mapped[UUID] = mapped_column(primary_key=True)
     project_id: Mapped[str]
@@ -123,8 +131,56 @@ class Server(Base):
     state: Mapped[str]
     version: Mapped[int]
     observed_at: Mapped[datetime | None]
+    task: Mapped[str | None]
+    since: Mapped[datetime | None]
+    """The cloud's clock when this state with this task was first seen."""
 
     @property
     def is_deleted(self) -> bool:
         """Whether the cloud has said that it is gone for good."""
         return self.state == VmState.DELETED
+
+
+class Made(Base):
+    """One thing that Hostler made, or is about to make, in a cloud for a VM."""
+
+    __tablename__ = "ledger"
+    __table_args__ = (
+        sa.Index("ledger_of_vm", "vm_id"),
+        sa.Index("ledger_gone", "gone_at"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    """What it is known by before the cloud has named it: see ledger.py."""
+    vm_id: Mapped[UUID]
+    project_id: Mapped[str]
+    account: Mapped[str]
+    kind: Mapped[str]
+    resource_id: Mapped[str | None]
+    """The cloud's own id; None: a request was, or is just being, sent."""
+    operation_id: Mapped[UUID]
+    intended_at: Mapped[datetime]
+    made_at: Mapped[datetime | None]
+    gone_at: Mapped[datetime | None]
+
+
+class Orphan(Base):
+    """What sync found in an account without an owner, until sync says that it is gone."""
+
+    __tablename__ = "orphans"
+    __table_args__ = (sa.Index("orphans_due", "due_at"),)
+
+    subject: Mapped[str] = mapped_column(primary_key=True)
+    """`account/kind/id`."""
+    account: Mapped[str]
+    kind: Mapped[str]
+    resource_id: Mapped[str]
+    name: Mapped[str]
+    vm_id: Mapped[UUID | None]
+    reason: Mapped[str]
+    proven: Mapped[bool]
+    found_at: Mapped[datetime]
+    due_at: Mapped[datetime | None]
+    """When it may be removed, or when the lease of who removes it runs out; None: never."""
+    lease_token: Mapped[UUID | None]
+    attempts: Mapped[int]

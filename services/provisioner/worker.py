@@ -10,24 +10,29 @@ from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import datetime, timedelta
 from uuid import UUID
 
-from chassis.database import Database, is_outage
+from chassis.database import Database
 from chassis.errors import Retry, Terminal
 from chassis.leases import Clock
 from chassis.telemetry import bound, spanning
 from contracts.errors import MEANINGS, ErrorCode
 from contracts.operation.states import OperationError
-from drivers.base import Driver, Mark
-from services.provisioner.actions import Order, Taken, clear, inquire, perform, undo
-from services.provisioner.claims import Claim, Job, Room, claim, held, renew
+from drivers.base import Driver, Mark, Rests
+from services.provisioner.actions import Order, Taken, perform
+from services.provisioner.claims import Claim, Job, claim, held, renew
 from services.provisioner.deadlines import expire_overdue
+from services.provisioner.endings import conclude
+from services.provisioner.inquiries import inquire
 from services.provisioner.measures import RUNNING
-from services.provisioner.outcome import Bug, Outcome, Result, removes
+from services.provisioner.outcome import Bug, Outcome, Result
+from services.provisioner.recorder import Recorder
+from services.provisioner.removals import clean, clear, undo
 from services.provisioner.settings import ProvisionerSettings
+from services.provisioner.undoing import removes
 
 LOG = logging.getLogger(__name__)
-OUTAGE_SECONDS = 0.5
 
 
 class Worker:
@@ -47,7 +52,10 @@ class Worker:
         self.settings = settings
         self.clock = clock
         self.wake = asyncio.Event()
-        self._held: dict[UUID, str] = {}
+        self.recorder = Recorder(database, outcome, clock, self.wake)
+        self._held: dict[UUID, Claim] = {}
+        self._expired_at: datetime | None = None
+        self._was_full = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._claiming: asyncio.Task[list[Claim]] | None = None
 
@@ -79,8 +87,9 @@ class Worker:
         while True:
             await asyncio.sleep(self.settings.lease_ttl.total_seconds() / 3)
             if self._held:
+                until = self.clock() + self.settings.lease_ttl
                 async with self.database.session() as session:
-                    await renew(session, self._held, self.clock() + self.settings.lease_ttl)
+                    await renew(session, list(self._held.values()), until)
 
     async def step(self) -> int:
         """Claim once and work on all of it to the end; how many operations it was."""
@@ -89,23 +98,40 @@ class Worker:
         return len(claims)
 
     async def claim(self) -> list[Claim]:
-        """End what is overdue, then take what is due and there is room for."""
-        settings = self.settings
+        """End what is overdue, then take what is due in the accounts that have room and work."""
         now = self.clock()
+        await self._expire(now)
+        running = Counter(each.operation.account for each in self._held.values())
+
+        def room_in(account: str) -> int:
+            room = self.settings.account_concurrency - running[account]
+            return room if room > 0 and not self._rests(account, now) else 0
+
         async with self.database.session() as session:
-            await expire_overdue(session, self.outcome, now)
-        room = Room(
-            settings.worker_concurrency - len(self._held),
-            settings.account_concurrency,
-            Counter(self._held.values()),
-        )
-        if room.total <= 0:
-            return []
-        async with self.database.session() as session:
-            claims = await claim(session, room, now, now + settings.lease_ttl)
-        self._held |= {each.token: each.operation.account for each in claims}
+            claims = await claim(session, room_in, now, now + self.settings.lease_ttl)
+        self._held |= {each.token: each for each in claims}
+        running.update(each.operation.account for each in claims)
+        self._was_full = max(running.values(), default=0) >= self.settings.account_concurrency
         RUNNING.set(len(self._held))
         return claims
+
+    async def _expire(self, now: datetime) -> None:
+        """Every `poll`, not with every wake-up: no more can be overdue than by that."""
+        if self._expired_at is not None and now < self._expired_at + self.settings.poll:
+            return
+        async with self.database.session() as session:
+            await expire_overdue(session, now, self.settings)
+            await conclude(session, now)
+        self._expired_at = now
+
+    def _rests(self, account: str, now: datetime) -> bool:
+        """Whether calls would fail at once; an account that has no driver is told by an attempt."""
+        try:
+            driver = self.drivers(account)
+        except Exception:  # noqa: BLE001 - the attempt says what is wrong
+            return False
+        until = driver.rests_until() if isinstance(driver, Rests) else None
+        return until is not None and until > now
 
     async def work(self, claimed: Claim) -> None:
         """One attempt, from the call to its record."""
@@ -140,27 +166,11 @@ class Worker:
             return Bug(OperationError(code=ErrorCode.INTERNAL, detail=sentence))
 
     async def record(self, claimed: Claim, result: Result) -> bool:
-        """Write the outcome down if the lease is still held; False: another one has it by now.
-
-        While the database is out it tries on: what the cloud answered is worth more than a look.
-        """
-        while True:
-            try:
-                return await self._record(claimed, result)
-            except Exception as error:
-                if not is_outage(error):
-                    raise
-                LOG.warning("the database is out; the outcome waits: %s", error)
-            await asyncio.sleep(OUTAGE_SECONDS)
-
-    async def _record(self, claimed: Claim, result: Result) -> bool:
-        async with self.database.session() as session:
-            operation = await held(session, claimed)
-            if operation is None:
-                LOG.warning("the lease was lost; another worker goes on")
-                return False
-            await self.outcome.record(session, operation, claimed, result, self.clock())
-        return True
+        """Write the outcome down if the lease is still held; False: another one has it by now."""
+        recorded = await self.recorder.record(claimed, result)
+        if not recorded:
+            LOG.warning("the lease was lost; another worker goes on")
+        return recorded
 
     async def _call(self, claimed: Claim) -> Result:
         operation = claimed.operation
@@ -171,6 +181,7 @@ class Worker:
             operation.request_id,
             claimed.server_id,
             claimed.asked_before,
+            timedelta() if operation.anew else self.settings.build_timeout,
         )
         match claimed.job:
             case Job.PERFORM:
@@ -181,6 +192,8 @@ class Worker:
                 called_at = operation.called_at or operation.created_at
                 called = Taken(operation.server_id, called_at, operation.cloud_request_id)
                 return await inquire(driver, order, called)
+            case Job.CLEAN:
+                return await clean(driver, order)
             case Job.CLEAR:
                 kept = None if operation.compensating else operation.server_id
                 return await clear(driver, replace(order, server_id=kept))
@@ -202,8 +215,10 @@ class Worker:
         RUNNING.set(len(self._held))
 
     def _done(self, task: asyncio.Task[None]) -> None:
+        """There is room again: worth a look where there was none."""
         self._tasks.discard(task)
-        self.wake.set()
+        if self._was_full:
+            self.wake.set()
 
     async def _drain(self) -> None:
         if self._claiming is not None:
@@ -215,11 +230,11 @@ class Worker:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.recorder.close()
 
     async def _give_back(self, claimed: Claim) -> None:
         """Leave it to another worker. If that fails, the lease runs out by itself."""
         with suppress(Exception):
             async with self.database.session() as session:
-                operation = await held(session, claimed)
-                if operation is not None:
+                for operation in (await held(session, [claimed])).values():
                     self.outcome.give_back(operation, claimed, self.clock())

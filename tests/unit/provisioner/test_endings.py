@@ -119,27 +119,6 @@ async def test_a_failed_build_is_deleted_first_where_that_is_the_policy(bench: B
     assert bench.cloud.alive() == []
 
 
-async def test_a_build_that_hangs_is_undone_at_the_deadline(bench: Bench) -> None:
-    await bench.ask(CREATE_OR_DELETE)
-    await bench.work()
-    await bench.later(15 * 60)
-    bench.cloud.settle()
-    await bench.later(30)
-    told = await failure(bench)
-    assert (told.error.code, told.gone) == (ErrorCode.DEADLINE, True)
-    assert bench.cloud.alive() == []
-
-
-async def test_a_build_that_hangs_is_kept_and_named_where_that_is_the_policy(
-    bench: Bench,
-) -> None:
-    _, server_id = await bench.create()
-    await bench.later(15 * 60)
-    told = await failure(bench)
-    assert (told.error.code, told.server_id) == (ErrorCode.DEADLINE, server_id)
-    assert len(bench.cloud.alive()) == 1
-
-
 async def test_an_unanswered_creates_server_is_found_by_its_mark_at_the_deadline(
     bench: Bench,
 ) -> None:
@@ -302,6 +281,23 @@ async def test_a_doubt_that_the_record_does_not_clear_up_is_left_and_asked_about
     assert await bench.state(operation_id) == "succeeded"
 
 
+async def test_what_the_cloud_took_and_never_finished_is_told_as_stalled_with_what_it_shows(
+    bench: Bench,
+) -> None:
+    server_id = await bench.have_server()
+    await bench.ask(Stop())
+    await bench.work()
+    bench.cloud.change(server_id, task="powering-off")
+    await bench.see()
+    since = bench.cloud.now
+    await bench.see()
+    await bench.later(5 * 60)
+    told = await failure(bench)
+    assert told.error.code is ErrorCode.STALLED
+    assert "active with the task 'powering-off'" in told.error.detail
+    assert f"since {since:%Y-%m-%d %H:%M:%S} UTC" in told.error.detail
+
+
 async def test_a_cloud_that_keeps_no_record_leaves_a_doubt_to_the_deadline(bench: Bench) -> None:
     server_id = await bench.have_server()
     bench.cloud.records_kept = False
@@ -311,7 +307,7 @@ async def test_a_cloud_that_keeps_no_record_leaves_a_doubt_to_the_deadline(bench
     await bench.see()
     await bench.work()
     await bench.later(5 * 60)
-    assert (await failure(bench)).error.code is ErrorCode.DEADLINE
+    assert (await failure(bench)).error.code is ErrorCode.STALLED
 
 
 async def test_a_stop_of_a_server_in_error_is_no_failure_by_that_alone(bench: Bench) -> None:
@@ -347,6 +343,7 @@ async def test_a_server_that_vanished_fails_the_next_command_but_not_a_delete(
     delete = await bench.ask(Delete())
     await bench.work()
     await bench.see()
+    await bench.work()
     assert await bench.state(delete) == "succeeded"
 
 

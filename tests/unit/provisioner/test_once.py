@@ -143,6 +143,7 @@ async def test_an_action_whose_answer_is_lost_after_its_effect_is_not_asked_agai
     await bench.later(60)
     bench.cloud.settle()
     await bench.see()
+    await bench.work()
     assert bench.cloud.called(call) == 1
     assert await bench.state(operation_id) == "succeeded"
 

@@ -28,7 +28,7 @@ async def test_two_workers_on_one_table_do_nothing_twice(bench: Bench) -> None:
 
 
 async def test_one_slow_cloud_leaves_room_for_the_others(database_url: str) -> None:
-    bench = Bench(database_url, worker_concurrency=6, account_concurrency=2)
+    bench = Bench(database_url, account_concurrency=2)
     for _ in range(20):
         await bench.ask(CREATE, vm_id=new_id(), account="slow")
     for _ in range(3):
@@ -44,7 +44,7 @@ async def test_one_slow_cloud_leaves_room_for_the_others(database_url: str) -> N
 
 
 async def test_no_more_is_claimed_than_there_is_room_for(database_url: str) -> None:
-    bench = Bench(database_url, worker_concurrency=3)
+    bench = Bench(database_url, account_concurrency=3)
     for _ in range(5):
         await bench.ask(CREATE, vm_id=new_id())
     assert len(await bench.service.worker.claim()) == 3

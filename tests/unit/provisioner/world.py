@@ -8,7 +8,7 @@ from sqlalchemy import select
 from chassis.ids import new_id
 from chassis.testing import VirtualClock, hear, said
 from contracts.message import Body, Command, Message
-from contracts.operation.commands import Cancel
+from contracts.operation.commands import Abandon, Cancel, Retry
 from contracts.vm.commands import Create
 from contracts.vm.events import Changed, Observed
 from contracts.vm.states import VmSnapshot, VmState
@@ -68,6 +68,12 @@ class Bench:
 
     async def cancel(self, operation_id: UUID) -> None:
         await self.tell(Cancel(target=operation_id), self.vm_id)
+
+    async def retry(self, operation_id: UUID) -> None:
+        await self.tell(Retry(target=operation_id), self.vm_id)
+
+    async def abandon(self, operation_id: UUID, reason: str = "") -> None:
+        await self.tell(Abandon(target=operation_id, reason=reason), self.vm_id)
 
     async def tell(
         self, data: Body, vm_id: UUID, operation_id: UUID | None = None, account: str = "demo"
@@ -152,6 +158,12 @@ class Bench:
     def last(self, data: type[Body]) -> Any:
         """The last body of a type that `heard` has taken."""
         return next(m.data for m in reversed(self.log) if isinstance(m.data, data))
+
+    async def rows(self) -> list[Operation]:
+        """All operations in their order of arrival."""
+        async with self.service.database.reading() as session:
+            found = await session.execute(select(Operation).order_by(Operation.seq))
+            return list(found.scalars())
 
     async def row(self, operation_id: UUID) -> Operation:
         async with self.service.database.reading() as session:

@@ -1,0 +1,73 @@
+"""What callers and operators may do to an operation that has not ended: cancel, retry, abandon.
+
+Every function changes the row, which the caller holds locked, and tells what follows from it. Of
+an operation that has ended nothing is changed, so that a late request does no harm.
+"""
+
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from contracts.errors import MEANINGS, ErrorCode
+from contracts.operation.states import OperationError, OperationState
+from services.provisioner import endings, undoing
+from services.provisioner.settings import ProvisionerSettings
+from services.provisioner.tables import Operation
+
+_NOTHING_FAILED = OperationError(
+    code=ErrorCode.STALLED, detail="An operator asked for another attempt; none has failed."
+)
+
+
+async def cancel(
+    session: AsyncSession, operation: Operation, now: datetime, rules: ProvisionerSettings
+) -> None:
+    """End what was never asked of the cloud, undo a create, ignore the rest."""
+    if operation.ended_at is not None or (operation.compensating and not operation.anew):
+        return
+    if operation.state == OperationState.QUEUED and operation.asked_at is None:
+        await endings.cancel(session, operation, now)
+    elif operation.creates is not None:
+        operation.cancel_requested = True
+        if operation.state != OperationState.RUNNING:
+            undoing.compensate(operation, None, now, rules)
+
+
+def retry(
+    session: AsyncSession, operation: Operation, now: datetime, rules: ProvisionerSettings
+) -> None:
+    """Another attempt now, and a whole deadline from now.
+
+    While a worker is at it, or an earlier operation of the VM is, only the deadline moves.
+    """
+    if operation.ended_at is not None:
+        return
+    undone = operation.compensating and not operation.anew
+    operation.deadline_at = now + (rules.undo_limit if undone else operation.asks.deadline)
+    if operation.state == OperationState.WAITING and operation.creates is not None:
+        operation.anew = True
+    if operation.lease_token is None:
+        _hasten(operation, now, rules)
+    undoing.say_again(session, operation, operation.reason or _NOTHING_FAILED, now, moved=True)
+
+
+def abandon(session: AsyncSession, operation: Operation, reason: str, now: datetime) -> None:
+    """It fails now; a worker that is at it finds its lease gone, and the cloud is not asked."""
+    if operation.ended_at is None:
+        sentence = MEANINGS[ErrorCode.ABANDONED].sentence
+        detail = f"{sentence} {reason}".strip()
+        error = OperationError(code=ErrorCode.ABANDONED, detail=detail)
+        endings.abandon(session, operation, error, now)
+
+
+def _hasten(operation: Operation, now: datetime, rules: ProvisionerSettings) -> None:
+    """A request that was not answered keeps the time to show, lest it be made twice."""
+    operation.doubts = 0
+    if operation.state == OperationState.WAITING:
+        operation.due_at = now
+        if operation.creates is None and not operation.leaving:
+            operation.state = OperationState.QUEUED
+    elif operation.due_at is not None:
+        unanswered = operation.asked_at is not None and operation.server_id is None
+        soonest = now + rules.settle if unanswered else now
+        operation.due_at = min(operation.due_at, soonest)

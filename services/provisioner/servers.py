@@ -1,0 +1,73 @@
+"""What sync last said of each VM's server: the newest version wins, in whichever order they come."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import and_, case
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from chassis.database import insert
+from contracts.message import Body, Message
+from contracts.vm.events import Changed, Observed
+from contracts.vm.states import VmSnapshot
+from services.provisioner.tables import Server
+
+_SERVERS = Server.metadata.tables["servers"]
+
+
+@dataclass(frozen=True)
+class Sight:
+    """One message of sync's about a VM."""
+
+    message: Message[Body]
+    data: Changed | Observed
+
+    @property
+    def vm_id(self) -> UUID:
+        """The VM."""
+        return UUID(self.message.subject)
+
+    @property
+    def vm(self) -> VmSnapshot:
+        """The VM as it was seen."""
+        return self.data.vm
+
+    @property
+    def is_news(self) -> bool:
+        """Whether the VM's state changed with it."""
+        return isinstance(self.data, Changed) and "state" in self.data.new
+
+
+async def keep(session: AsyncSession, seen: Sequence[Sight]) -> None:
+    """Write down the latest of each VM, in one order, so that no two transactions wait in a ring."""
+    latest: dict[UUID, Sight] = {}
+    for sight in seen:
+        known = latest.get(sight.vm_id)
+        if known is None or sight.data.version > known.data.version:
+            latest[sight.vm_id] = sight
+    row = insert(session, _SERVERS)
+    told, had = row.excluded, _SERVERS.c
+    same = and_(had.state == told.state, had.task.is_not_distinct_from(told.task))
+    names = ("project_id", "account", "server_id", "state", "version", "observed_at", "task")
+    values = {name: told[name] for name in names}
+    upsert = row.on_conflict_do_update(
+        index_elements=["vm_id"],
+        set_=values | {"since": case((same, had.since), else_=told.since)},
+        where=had.version < told.version,
+    )
+    await session.execute(upsert, [_row(latest[vm_id]) for vm_id in sorted(latest)])
+
+
+def _row(sight: Sight) -> dict[str, object]:
+    return {
+        "vm_id": sight.vm_id,
+        "project_id": sight.message.project_id,
+        "account": sight.message.account,
+        "server_id": sight.vm.server_id,
+        "state": sight.vm.state,
+        "version": sight.data.version,
+        "observed_at": sight.data.observed_at,
+        "task": sight.vm.task,
+        "since": sight.data.observed_at,
+    }
