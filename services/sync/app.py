@@ -1,4 +1,4 @@
-"""Puts sync together: one sweeper and one catalog per account, and what it hears."""
+"""Puts sync together: a sweeper, a catalog and an inventory per account, and what it hears."""
 
 from collections.abc import Callable
 
@@ -13,13 +13,14 @@ from services.sync.clouds import Clouds
 from services.sync.handlers import Handlers
 from services.sync.health import SweptProbe
 from services.sync.hearsay import read
+from services.sync.inventory import Inventory
 from services.sync.settings import SyncSettings
 from services.sync.sweep import Sweeper
 from services.sync.watching import Watching
 
 
 class SyncService(Service):
-    """Sync, with its sweepers and catalogs by account."""
+    """Sync, with what it keeps by account."""
 
     def __init__(
         self, settings: SyncSettings, drivers: Callable[[str], Driver], *, clock: Clock
@@ -29,6 +30,7 @@ class SyncService(Service):
         self.background("drivers", clouds.keep)
         self.sweepers: dict[str, Sweeper] = {}
         self.catalogs: dict[str, Catalog] = {}
+        self.inventories: dict[str, Inventory] = {}
         for name in settings.accounts:
             self._watch(name, clouds.of(name), settings)
         self.consume_read(VM_EVENTS, read, Handlers(settings, clock, self._wake).on_vm_events)
@@ -38,9 +40,12 @@ class SyncService(Service):
             return Watching(name, driver, self.lease(f"{what}:{name}"), settings, self.clock)
 
         sweeper, catalog = Sweeper(watching("sweep")), Catalog(watching("catalog"))
+        inventory = Inventory(watching("inventory"))
         self.sweepers[name], self.catalogs[name] = sweeper, catalog
+        self.inventories[name] = inventory
         self.background(f"sweep:{name}", sweeper.run)
         self.background(f"catalog:{name}", catalog.run)
+        self.background(f"inventory:{name}", inventory.run)
         self.check(f"cloud:{name}", SweptProbe(self.database, name, self.clock), required=False)
 
     def _wake(self, account: str) -> None:

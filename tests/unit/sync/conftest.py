@@ -62,5 +62,5 @@ def postgres_url(made_postgres: str) -> str:
 
 @pytest.fixture
 async def world(database_url: str) -> AsyncIterator[SyncWorld]:
-    async with opened(database_url) as made:
+    async with opened(SyncWorld(database_url)) as made:
         yield made

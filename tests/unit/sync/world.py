@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import cast
+from typing import TypeVar, cast
 from uuid import UUID
 
 from sqlalchemy import event as sa_event
@@ -146,6 +146,9 @@ class SyncWorld:
         return operation_id
 
 
+WorldT = TypeVar("WorldT", bound=SyncWorld)
+
+
 def failed(command: str, *, gone: bool, server_id: str | None = None) -> operation.Failed:
     error = OperationError(code=ErrorCode.CLOUD_FAULT, detail="No valid host was found.")
     return operation.Failed(command=command, server_id=server_id, error=error, gone=gone)
@@ -160,8 +163,7 @@ def names(messages: list[Message[Body]]) -> list[str]:
 
 
 @asynccontextmanager
-async def opened(url: str) -> AsyncGenerator[SyncWorld]:
-    world = SyncWorld(url)
+async def opened(world: WorldT) -> AsyncGenerator[WorldT]:
     try:
         yield world
     finally:
