@@ -1,16 +1,20 @@
 """What audit does with what it hears: all of it goes into the ledger, a batch in one transaction."""
 
+from collections.abc import Sequence
+
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from chassis.consumer import Batch, BatchHandler
+from chassis.consumer import ReadHandler
 from chassis.leases import Clock
+from chassis.wire import Record
 from services.audit.ledger import append
+from services.audit.reading import Heard
 
 
-def keep(clock: Clock) -> BatchHandler:
+def keep(clock: Clock) -> ReadHandler[Heard]:
     """The handler of every topic. The ledger knows messages by id: one that comes again is not new."""
 
-    async def on_batch(session: AsyncSession, batch: Batch) -> None:
+    async def on_batch(session: AsyncSession, batch: Sequence[tuple[Heard, Record]]) -> None:
         await append(session, batch, clock())
 
     return on_batch

@@ -17,30 +17,39 @@ Entries of `GET /v1/audit` are written just so, with `id` and `hash` besides. In
     assert hashlib.sha256(text.encode()).hexdigest() == entry["hash"]
 
 `id` orders rows within a chain as `position` does; it is not hashed, as the database gives it.
-Who can write all tables can write a whole new chain: keep the heads elsewhere to guard against it.
+With jq: `jq -cSaj 'del(.id, .hash)' | sha256sum`. Who can write all tables can write a whole new
+chain; signed checkpoints tell (see `checkpoints`).
+
+`recorded_at` is audit's clock, but never before the row before it in the chain.
 """
 
 import json
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from json.encoder import encode_basestring_ascii as quoted
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import RowMapping, bindparam, select, update
+from sqlalchemy import RowMapping, Uuid, any_, bindparam, select, update
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.database import insert
-from chassis.consumer import Batch
 from chassis.wire import Record
-from contracts.message import Body, Message
-from services.audit.redaction import without_secrets
+from services.audit.copying import is_postgres, write
+from services.audit.reading import Heard
 from services.audit.tables import HEADS, LEDGER
 
 GENESIS = "0" * 64
-_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
-_BEFORE_DATA = ("account", "actor", "chain")
-_AFTER_DATA = (
+SKEW = timedelta(days=1)
+"""How far the clocks of services may differ; no message is looked for before it was said."""
+
+NAMES = (
+    "account",
+    "actor",
+    "chain",
+    "data",
     "message_id",
     "operation_id",
     "position",
@@ -54,6 +63,9 @@ _AFTER_DATA = (
     "type",
     "vm_id",
 )
+"""The members that are hashed, in order."""
+_BEGIN = datetime(1970, 1, 1, tzinfo=UTC)
+
 Row = dict[str, Any]
 
 
@@ -62,25 +74,30 @@ class Head(NamedTuple):
 
     position: int = 0
     hash: str = GENESIS
+    recorded_at: datetime | None = None
 
 
-async def append(session: AsyncSession, batch: Batch, now: datetime) -> int:
+async def append(
+    session: AsyncSession, batch: Sequence[tuple[Heard, Record]], now: datetime
+) -> int:
     """Append what is not there yet, in the order given; how many rows that were.
 
     The heads of the chains are locked until the transaction ends, so that of two who append to the
     same chain the second sees what the first wrote.
     """
     heads = await _lock_heads(session, {_chain(record) for _, record in batch})
-    known = await _known(session, [message.id for message, _ in batch])
-    rows: dict[UUID, Row] = {}
-    for message, record in batch:
-        if message.id not in known and message.id not in rows:
+    known = await _known(session, [heard for heard, _ in batch], now)
+    rows: list[Row] = []
+    for heard, record in batch:
+        if heard.id not in known:
+            known.add(heard.id)
             chain = _chain(record)
-            row = rows[message.id] = _row(message, chain, heads[chain], now)
-            heads[chain] = Head(row["position"], row["hash"])
+            row = _row(heard, chain, heads[chain], now)
+            rows.append(row)
+            heads[chain] = Head(row["position"], row["hash"], row["recorded_at"])
     if rows:
-        await session.execute(LEDGER.insert(), list(rows.values()))
-        await _move_heads(session, heads, {row["chain"] for row in rows.values()})
+        await write(session, rows)
+        await _move_heads(session, heads, {row["chain"] for row in rows})
     return len(rows)
 
 
@@ -94,11 +111,21 @@ async def _lock_heads(session: AsyncSession, chains: set[str]) -> dict[str, Head
             new = insert(session, HEADS).values(chain=chain, position=0, hash=GENESIS)
             await session.execute(new.on_conflict_do_nothing())
         rows = (await session.execute(query.with_for_update())).all()
-    return {row.chain: Head(row.position, row.hash) for row in rows}
+    return {row.chain: Head(row.position, row.hash, row.recorded_at) for row in rows}
 
 
-async def _known(session: AsyncSession, ids: list[UUID]) -> set[UUID]:
-    query = select(LEDGER.c.message_id).where(LEDGER.c.message_id.in_(ids))
+async def _known(session: AsyncSession, batch: Sequence[Heard], now: datetime) -> set[UUID]:
+    """Which of them the ledger has. Months that ended before they were said are not asked."""
+    ids = [heard.id for heard in batch]
+    if not is_postgres(session):
+        query = select(LEDGER.c.message_id).where(LEDGER.c.message_id.in_(ids))
+        return set((await session.execute(query)).scalars())
+    wanted = any_(bindparam("ids", ids, ARRAY(Uuid())))
+    query = select(LEDGER.c.message_id).where(LEDGER.c.message_id == wanted)
+    since = min(heard.time for heard in batch)
+    # A time that is still to come says nothing about when the message was first heard.
+    if all(heard.time <= now + SKEW for heard in batch) and since > _BEGIN:
+        query = query.where(LEDGER.c.recorded_at >= since - SKEW)
     return set((await session.execute(query)).scalars())
 
 
@@ -108,10 +135,13 @@ async def _move_heads(
     statement = (
         update(HEADS)
         .where(HEADS.c.chain == bindparam("of"))
-        .values(position=bindparam("to"), hash=bindparam("with"))
+        .values(position=bindparam("to"), hash=bindparam("with"), recorded_at=bindparam("recorded"))
     )
     connection = await session.connection()
-    moves = [{"of": c, "to": heads[c].position, "with": heads[c].hash} for c in sorted(chains)]
+    moves = [
+        {"of": c, "to": heads[c].position, "with": heads[c].hash, "recorded": heads[c].recorded_at}
+        for c in sorted(chains)
+    ]
     await connection.execute(statement, moves)
 
 
@@ -119,26 +149,27 @@ def _chain(record: Record) -> str:
     return f"{record.topic}/{record.partition}"
 
 
-def _row(message: Message[Body], chain: str, head: Head, now: datetime) -> Row:
+def _row(heard: Heard, chain: str, head: Head, now: datetime) -> Row:
     row: Row = {
         "chain": chain,
         "position": head.position + 1,
-        "message_id": message.id,
-        "type": message.type,
-        "time": message.time,
-        "source": message.source,
-        "subject": message.subject,
-        "vm_id": _vm_id(message.subject, chain),
-        "project_id": message.project_id,
-        "account": message.account,
-        "actor": message.actor,
-        "operation_id": message.operation_id,
-        "request_id": message.request_id,
-        "data": _json(without_secrets(message.data)),
-        "recorded_at": now,
+        "message_id": heard.id,
+        "type": heard.type,
+        "time": heard.time,
+        "source": heard.source,
+        "subject": heard.subject,
+        "vm_id": _vm_id(heard.subject, chain),
+        "project_id": heard.project_id,
+        "account": heard.account,
+        "actor": heard.actor,
+        "operation_id": heard.operation_id,
+        "request_id": heard.request_id,
+        "data": heard.data,
+        "recorded_at": max(now, head.recorded_at) if head.recorded_at else now,
         "previous_hash": head.hash,
     }
-    return {**row, "hash": hash_of(row)}
+    row["hash"] = hash_of(row)
+    return row
 
 
 def _vm_id(subject: str, chain: str) -> UUID | None:
@@ -150,34 +181,43 @@ def _vm_id(subject: str, chain: str) -> UUID | None:
         return None
 
 
-def hash_of(row: Row | RowMapping) -> str:
+def hash_of(row: Mapping[str, Any] | RowMapping) -> str:
     """The hash that a row of the ledger has to have."""
-    before, after = _json(_plain(row, _BEFORE_DATA)), _json(_plain(row, _AFTER_DATA))
     # `data` is canonical already and goes in as it stands: any other text is another hash.
-    text = f'{before[:-1]},"data":{row["data"]},{after[1:]}'
+    text = (
+        f'{{"account":{quoted(row["account"])},"actor":{quoted(row["actor"])},'
+        f'"chain":{quoted(row["chain"])},"data":{row["data"]},'
+        f'"message_id":{_id(row["message_id"])},"operation_id":{_id(row["operation_id"])},'
+        f'"position":{row["position"]},"previous_hash":{quoted(row["previous_hash"])},'
+        f'"project_id":{quoted(row["project_id"])},"recorded_at":"{written(row["recorded_at"])}",'
+        f'"request_id":{quoted(row["request_id"])},"source":{quoted(row["source"])},'
+        f'"subject":{quoted(row["subject"])},"time":"{written(row["time"])}",'
+        f'"type":{quoted(row["type"])},"vm_id":{_id(row["vm_id"])}}}'
+    )
     return sha256(text.encode()).hexdigest()
+
+
+def _id(value: UUID | None) -> str:
+    return f'"{value}"' if value is not None else "null"
+
+
+def written(time: datetime) -> str:
+    """A time as it is hashed and told."""
+    utc = time.astimezone(UTC).replace(tzinfo=None)
+    return utc.isoformat(timespec="microseconds") + "Z"
 
 
 def entry(row: RowMapping) -> dict[str, Any]:
     """A row as it is told: JSON values, from which its hash can be computed again."""
     return {
         "id": row["id"],
-        **_plain(row, _BEFORE_DATA + _AFTER_DATA),
+        **{name: _value(row[name]) for name in NAMES},
         "data": json.loads(row["data"]),
         "hash": row["hash"],
     }
 
 
-def _plain(row: Row | RowMapping, names: tuple[str, ...]) -> dict[str, Any]:
-    return {name: _value(row[name]) for name in names}
-
-
 def _value(value: Any) -> Any:
     if isinstance(value, datetime):
-        utc = value.astimezone(UTC).replace(tzinfo=None)
-        return utc.isoformat(timespec="microseconds") + "Z"
+        return written(value)
     return str(value) if isinstance(value, UUID) else value
-
-
-def _json(value: Mapping[str, Any]) -> str:
-    return _CANONICAL.encode(value)

@@ -40,7 +40,8 @@ def write_marker(time: datetime, row_id: int) -> str:
     return f"{(time - _EPOCH) // _MICROSECOND}-{row_id}"
 
 
-def _marker(marker: str) -> str:
+def valid_marker(marker: str) -> str:
+    """The same text if it is a marker; else ValueError."""
     read_marker(marker)
     return marker
 
@@ -49,8 +50,8 @@ Time = Annotated[AwareDatetime, AfterValidator(_utc)]
 Pattern = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(\.[a-z0-9_]+)*(\.\*)?$", max_length=100)]
 
 
-class Filters(BaseModel):
-    """The parameters of GET /v1/audit; unknown ones are refused."""
+class Narrowing(BaseModel):
+    """Which entries; unknown parameters are refused."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -66,29 +67,11 @@ class Filters(BaseModel):
     )
     since: Time | None = Field(default=None, description="Said at this time or later.")
     until: Time | None = Field(default=None, description="Said before this time.")
-    order: Literal["asc", "desc"] = Field(
-        default="asc", description="By the time when it was said; `asc`: the newest last."
-    )
-    limit: int = Field(default=100, ge=1, le=1000, description="Entries of a page, at most.")
-    marker: Annotated[str, AfterValidator(_marker)] | None = Field(
-        default=None,
-        pattern=r"^-?[0-9]{1,18}-[0-9]{1,18}$",
-        description="Where the page begins; follow `links.next` rather than to build one.",
-    )
 
-    def select(self, project_id: str) -> Select[Any]:
-        """The rows of the page of one project, and one more if there is a next page."""
-        place = tuple_(LEDGER.c.time, LEDGER.c.id)
-        query = select(LEDGER).where(LEDGER.c.project_id == project_id, *self._conditions())
-        if self.marker is not None:
-            behind = read_marker(self.marker)
-            query = query.where(place > behind if self.order == "asc" else place < behind)
-        columns = (LEDGER.c.time, LEDGER.c.id)
-        ordered = [c.asc() if self.order == "asc" else c.desc() for c in columns]
-        return query.order_by(*ordered).limit(self.limit + 1)
-
-    def _conditions(self) -> list[ColumnElement[bool]]:
+    def conditions(self, project_id: str | None) -> list[ColumnElement[bool]]:
+        """The same of one project's rows, or of all, as conditions of a query."""
         equal = {"vm_id": self.vm_id, "operation_id": self.operation_id, "actor": self.actor}
+        equal |= {"project_id": project_id}
         found = [LEDGER.c[name] == value for name, value in equal.items() if value is not None]
         if self.since is not None:
             found.append(LEDGER.c.time >= self.since)
@@ -97,6 +80,31 @@ class Filters(BaseModel):
         if self.type:
             found.append(or_(*[_matches(pattern) for pattern in self.type]))
         return found
+
+
+class Filters(Narrowing):
+    """The parameters of GET /v1/audit: which entries, in what order, from where on."""
+
+    order: Literal["asc", "desc"] = Field(
+        default="asc", description="By the time when it was said; `asc`: the newest last."
+    )
+    limit: int = Field(default=100, ge=1, le=1000, description="Entries of a page, at most.")
+    marker: Annotated[str, AfterValidator(valid_marker)] | None = Field(
+        default=None,
+        pattern=r"^-?[0-9]{1,18}-[0-9]{1,18}$",
+        description="Where the page begins; follow `links.next` rather than to build one.",
+    )
+
+    def select(self, project_id: str) -> Select[Any]:
+        """The rows of the page of one project, and one more if there is a next page."""
+        place = tuple_(LEDGER.c.time, LEDGER.c.id)
+        query = select(LEDGER).where(*self.conditions(project_id))
+        if self.marker is not None:
+            behind = read_marker(self.marker)
+            query = query.where(place > behind if self.order == "asc" else place < behind)
+        columns = (LEDGER.c.time, LEDGER.c.id)
+        ordered = [c.asc() if self.order == "asc" else c.desc() for c in columns]
+        return query.order_by(*ordered).limit(self.limit + 1)
 
 
 def _matches(pattern: str) -> ColumnElement[bool]:

@@ -1,11 +1,22 @@
-"""Audit's tables: the ledger, of which rows are neither changed nor removed, and its chains' heads."""
+"""Audit's tables: the ledger and its checkpoints, which are append-only, heads and verifications."""
 
-from sqlalchemy import BigInteger, Column, Index, MetaData, Table, Text, UniqueConstraint, Uuid
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+)
 
-from chassis.database import Instant
+from chassis.database import Instant, Json
 from chassis.migrations import big_id
 
 METADATA = MetaData()
+SQLITE_ONLY = {"only": "sqlite"}
 
 LEDGER = Table(
     "ledger",
@@ -13,7 +24,7 @@ LEDGER = Table(
     Column("id", big_id(), primary_key=True, autoincrement=True),
     Column("chain", Text, nullable=False),
     Column("position", BigInteger, nullable=False),
-    Column("message_id", Uuid, nullable=False, unique=True),
+    Column("message_id", Uuid, nullable=False),
     Column("type", Text, nullable=False),
     Column("time", Instant, nullable=False),
     Column("source", Text, nullable=False),
@@ -28,13 +39,19 @@ LEDGER = Table(
     Column("recorded_at", Instant, nullable=False),
     Column("previous_hash", Text, nullable=False),
     Column("hash", Text, nullable=False),
-    UniqueConstraint("chain", "position"),
+    UniqueConstraint("message_id", info=SQLITE_ONLY),
+    UniqueConstraint("chain", "position", info=SQLITE_ONLY),
     Index("ix_ledger_time", "project_id", "time", "id"),
     Index("ix_ledger_vm", "vm_id", "time", "id"),
     Index("ix_ledger_operation", "operation_id", "time", "id"),
     sqlite_autoincrement=True,
 )
-"""`data` is text, the very bytes that were hashed: JSONB would not give them back as they came."""
+"""`data` is text, the very bytes that were hashed: JSONB would not give them back as they came.
+
+On Postgres it is partitioned by the month of `recorded_at`, and each partition has the keys of its
+own: (chain, position) and message_id. `recorded_at` never goes back within a chain, so that what
+leaves with an old partition is the beginning of each chain.
+"""
 
 HEADS = Table(
     "heads",
@@ -42,5 +59,37 @@ HEADS = Table(
     Column("chain", Text, primary_key=True),
     Column("position", BigInteger, nullable=False),
     Column("hash", Text, nullable=False),
+    Column("recorded_at", Instant),
+    Column("signed_position", BigInteger, nullable=False, server_default="0"),
+    Column("signed_at", Instant),
 )
-"""The last row of each chain; locked by whoever appends to it."""
+"""The last row of each chain, locked by whoever appends to it, and how far it was signed."""
+
+CHECKPOINTS = Table(
+    "checkpoints",
+    METADATA,
+    Column("chain", Text, primary_key=True),
+    Column("position", BigInteger, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("hash", Text, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("signed", Text, nullable=False),
+)
+"""What the row of a chain was when it was signed (services/audit/checkpoints.py)."""
+
+VERIFICATIONS = Table(
+    "verifications",
+    METADATA,
+    Column("id", Uuid, primary_key=True),
+    Column("full", Boolean, nullable=False),
+    Column("asked_by", Text, nullable=False),
+    Column("asked_at", Instant, nullable=False),
+    Column("started_at", Instant),
+    Column("ended_at", Instant),
+    Column("chains", BigInteger, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("of_rows", BigInteger, nullable=False),
+    Column("first_broken", Json),
+    Index("ix_verifications_asked", "asked_at", "id"),
+)
+"""Walks over the whole ledger in the background."""

@@ -1,21 +1,31 @@
 """Walks the ledger's chains and says where the first one is broken.
 
-It finds a changed field, a row that was removed, moved or put in, and an end that was cut off (the
-head says how long a chain is). It reads page by page: memory does not grow with the ledger, no
-transaction lasts, and what is appended meanwhile is left for the next time.
+It finds a changed field, a row that was removed, moved or put in, an end that was cut off (the head
+says how long a chain is), and a chain that was written anew as a whole (signed checkpoints say what
+it was). It reads page by page: memory does not grow with the ledger, no transaction lasts, and what
+is appended meanwhile is left for the next time. Up to where it came it signs: a walk that is not
+`full` goes on from there.
 """
 
-from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from pydantic import BaseModel, Field
-from sqlalchemy import RowMapping, func, select
+from sqlalchemy import RowMapping, Select, Table, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.database import Database
+from chassis.leases import Clock
+from services.audit import checkpoints
+from services.audit.checkpoints import Place
 from services.audit.ledger import GENESIS, Head, hash_of
-from services.audit.tables import HEADS, LEDGER
+from services.audit.signing import Signer
+from services.audit.tables import CHECKPOINTS, HEADS, LEDGER
 
 PAGE = 1000
+MARK = 1000
+"""A walk of fewer rows is not worth a signature."""
 
 
 class Broken(BaseModel):
@@ -31,45 +41,173 @@ class Verdict(BaseModel):
     """What verifying the ledger came to."""
 
     valid: bool
-    chains: int = Field(description="Chains that were walked.")
-    rows: int = Field(description="Rows that were found sound.")
+    chains: int = Field(description="Chains that were verified.")
+    rows: int = Field(description="Rows that were found sound, now or before.")
     first_broken: Broken | None = None
 
 
 @dataclass
+class Progress:
+    """How far a walk over the ledger has come. `ended`: it came to an end, or to what is broken."""
+
+    chains: int = 0
+    rows: int = 0
+    walked: int = 0
+    broken: Broken | None = None
+    ended: bool = False
+
+    @property
+    def verdict(self) -> Verdict:
+        """The same as an answer."""
+        sound = self.broken is None
+        return Verdict(valid=sound, chains=self.chains, rows=self.rows, first_broken=self.broken)
+
+
+Told = Callable[[Progress], Awaitable[None]]
+
+
+class _BreakError(Exception):
+    def __init__(self, walk: "_Walk", row_id: int | None, reason: str) -> None:
+        super().__init__(reason)
+        place = walk.position + 1
+        self.broken = Broken(chain=walk.chain, position=place, id=row_id, reason=reason)
+
+
+@dataclass
 class _Walk:
-    """How far a chain has been walked: the last sound row."""
+    """How far a chain has been walked: the last sound row. `first`: the oldest that is kept."""
 
     chain: str
     position: int = 0
     hash: str = GENESIS
     id: int = 0
+    first: int = 1
+
+    @property
+    def rows(self) -> int:
+        return self.position - self.first + 1
 
 
-async def verify(database: Database) -> Verdict:
-    """Walk every chain up to its head; stop at the first that is broken."""
-    chains = rows = 0
-    for chain in await _chains(database):
-        walk = _Walk(chain)
-        broken = await _verify_chain(database, walk)
-        chains, rows = chains + 1, rows + walk.position
-        if broken is not None:
-            return Verdict(valid=False, chains=chains, rows=rows, first_broken=broken)
-    return Verdict(valid=True, chains=chains, rows=rows)
+@dataclass
+class Verification:
+    """One walk. `full`: from the oldest rows on; else from where a walk has been and signed.
 
+    `budget`: rows after which it stops before its end. `told` hears of the progress page by page.
+    """
 
-async def _verify_chain(database: Database, walk: _Walk) -> Broken | None:
-    head = await _head(database, walk.chain)
-    async for rows in _pages(database, walk, head.position):
+    database: Database
+    signer: Signer
+    clock: Clock
+    full: bool = True
+    budget: int | None = None
+    told: Told | None = None
+    progress: Progress = field(default_factory=Progress)
+
+    async def run(self) -> Progress:
+        """Walk every chain up to its head; stop at the first that is broken."""
+        try:
+            for chain in await _chains(self.database):
+                if not await self._verify_chain(chain):
+                    return self.progress
+        except _BreakError as error:
+            self.progress.broken = error.broken
+        self.progress.ended = True
+        return self.progress
+
+    async def _verify_chain(self, chain: str) -> bool:
+        """Whether it was walked to its end; _BreakError if it does not hold."""
+        head = await _head(self.database, chain)
+        self.progress.chains += 1
+        walk = await self._begin(chain, head)
+        begun, before = walk.position, self.progress.rows
+        self.progress.rows = before + walk.rows
+        async for rows in _pages(self.database, walk, head.position):
+            try:
+                await self._check(walk, rows)
+            finally:
+                self.progress.rows = before + walk.rows
+            self.progress.walked += len(rows)
+            if self.told is not None:
+                await self.told(self.progress)
+            if self._spent() and walk.position < head.position:
+                await self._mark(walk)
+                return False
+        await self._check_end(walk, head)
+        if walk.position - begun >= MARK:
+            await self._mark(walk)
+        return True
+
+    def _spent(self) -> bool:
+        return self.budget is not None and self.progress.walked >= self.budget
+
+    async def _begin(self, chain: str, head: Head) -> _Walk:
+        """The place from which a chain is walked: one that is known by itself, or was signed."""
+        async with self.database.reading() as session:
+            oldest = (await session.execute(_rows_of(chain).limit(1))).mappings().first()
+            until = oldest["position"] - 1 if oldest is not None else head.position
+            cut = await checkpoints.latest(session, self.signer, "cut", chain, until)
+            begin = cut or Place(chain, 0, GENESIS)
+            walk = _Walk(chain, begin.position, begin.hash, first=begin.position + 1)
+            if oldest is not None and until != walk.position:
+                reason = "the rows before it are missing, and no checkpoint says that they may be"
+                raise _BreakError(walk, oldest["id"], reason)
+            if not self.full:
+                await self._go_on(session, walk, head)
+        return walk
+
+    async def _go_on(self, session: AsyncSession, walk: _Walk, head: Head) -> None:
+        """Move to the last place that a walk was at, if the row there is still the one it saw."""
+        chain = walk.chain
+        mark = await checkpoints.latest(session, self.signer, "verified", chain, head.position)
+        if mark is None or mark.position <= walk.position:
+            return
+        here = _rows_of(chain).where(LEDGER.c.position == mark.position)
+        row = (await session.execute(here)).mappings().first()
+        walk.position = mark.position - 1
+        if row is None or row["hash"] != mark.hash:
+            reason = "the row is not the one that was verified before"
+            raise _BreakError(walk, row["id"] if row is not None else None, reason)
+        walk.position, walk.hash, walk.id = mark.position, mark.hash, row["id"]
+
+    async def _check(self, walk: _Walk, rows: Sequence[RowMapping]) -> None:
+        async with self.database.reading() as session:
+            until = rows[-1]["position"]
+            found = await checkpoints.between(session, walk.chain, walk.position, until)
+        signed: dict[int, list[RowMapping]] = {}
+        for mark in found:
+            signed.setdefault(mark["position"], []).append(mark)
         for row in rows:
             if reason := _reason(walk, row):
-                return _broken(walk, row["id"], reason)
+                raise _BreakError(walk, row["id"], reason)
+            for mark in signed.get(row["position"], ()):
+                self._compare(walk, row, mark)
             walk.position, walk.hash, walk.id = row["position"], row["hash"], row["id"]
-    if walk.position < head.position:
-        return _broken(walk, None, f"the head says that there are {head.position} rows")
-    if walk.hash != head.hash:
-        return _broken(walk, None, "the head holds another hash than the last row")
-    return await _beyond_head(database, walk)
+
+    def _compare(self, walk: _Walk, row: RowMapping, mark: RowMapping) -> None:
+        if reason := checkpoints.fault(self.signer, mark):
+            raise _BreakError(walk, row["id"], f"the row's checkpoint does not hold: {reason}")
+        if row["hash"] != mark["hash"]:
+            reason = f"the row is not the one that was signed at {mark['at']}"
+            raise _BreakError(walk, row["id"], f"{reason}: it, or one before it, was replaced")
+
+    async def _check_end(self, walk: _Walk, head: Head) -> None:
+        if walk.position < head.position:
+            raise _BreakError(walk, None, f"the head says that there are {head.position} rows")
+        if walk.hash != head.hash:
+            raise _BreakError(walk, None, "the head holds another hash than the last row")
+        async with self.database.reading() as session:
+            ends = (await session.execute(_ends(walk.chain))).one()
+        length = ends.length or 0
+        if (ends.last or 0) > length:
+            raise _BreakError(walk, None, f"there are {ends.last} rows, but the head says {length}")
+        if (ends.signed or 0) > length:
+            reason = f"a checkpoint says that there were {ends.signed} rows, the head {length}"
+            raise _BreakError(walk, None, reason)
+
+    async def _mark(self, walk: _Walk) -> None:
+        place = Place(walk.chain, walk.position, walk.hash)
+        async with self.database.session() as session:
+            await checkpoints.sign(session, self.signer, "verified", [place], self.clock())
 
 
 def _reason(walk: _Walk, row: RowMapping) -> str:
@@ -83,19 +221,15 @@ def _reason(walk: _Walk, row: RowMapping) -> str:
     return "" if row["id"] > walk.id else "the row's id is not behind the id of the row before it"
 
 
-def _broken(walk: _Walk, row_id: int | None, reason: str) -> Broken:
-    return Broken(chain=walk.chain, position=walk.position + 1, id=row_id, reason=reason)
-
-
 async def _chains(database: Database) -> Sequence[str]:
     """All names of chains, found by one step in the index for each, not by reading the rows."""
     async with database.reading() as session:
         found = set((await session.execute(select(HEADS.c.chain))).scalars())
-        last = await session.scalar(select(func.min(LEDGER.c.chain)))
-        while last is not None:
-            found.add(last)
-            following = select(func.min(LEDGER.c.chain)).where(LEDGER.c.chain > last)
-            last = await session.scalar(following)
+        for column in (LEDGER.c.chain, CHECKPOINTS.c.chain):
+            last = await session.scalar(select(func.min(column)))
+            while last is not None:
+                found.add(last)
+                last = await session.scalar(select(func.min(column)).where(column > last))
     return sorted(found)
 
 
@@ -105,30 +239,31 @@ async def _head(database: Database, chain: str) -> Head:
     return Head(row.position, row.hash) if row else Head()
 
 
+def _rows_of(chain: str) -> Select[Any]:
+    return select(LEDGER).where(LEDGER.c.chain == chain).order_by(LEDGER.c.position)
+
+
 async def _pages(database: Database, walk: _Walk, end: int) -> AsyncGenerator[Sequence[RowMapping]]:
     """The rows behind `walk`, which the reader moves on, up to `end`."""
     while True:
+        here = (LEDGER.c.position > walk.position) & (LEDGER.c.position <= end)
         async with database.reading() as session:
-            query = (
-                select(LEDGER)
-                .where(LEDGER.c.chain == walk.chain)
-                .where(LEDGER.c.position > walk.position, LEDGER.c.position <= end)
-                .order_by(LEDGER.c.position)
-                .limit(PAGE)
-            )
+            query = _rows_of(walk.chain).where(here).limit(PAGE)
             rows = (await session.execute(query)).mappings().all()
         if not rows:
             return
         yield rows
 
 
-async def _beyond_head(database: Database, walk: _Walk) -> Broken | None:
-    """Rows that no head covers. One statement: head and rows are of the same moment."""
-    last = func.max(LEDGER.c.position)
-    length = select(HEADS.c.position).where(HEADS.c.chain == walk.chain).scalar_subquery()
-    query = select(last, length).where(LEDGER.c.chain == walk.chain)
-    async with database.reading() as session:
-        end, head = (await session.execute(query)).one()
-    if (end or 0) > (head or 0):
-        return _broken(walk, None, f"there are {end} rows, but the head says {head or 0}")
-    return None
+def _ends(chain: str) -> Select[Any, Any, Any]:
+    """The last row, the last checkpoint and the head of a chain, as of one moment."""
+
+    def last(table: Table, name: str) -> Any:
+        greatest = select(func.max(table.c.position)).where(table.c.chain == chain)
+        return greatest.scalar_subquery().label(name)
+
+    return select(
+        last(LEDGER, "last"),
+        last(CHECKPOINTS, "signed"),
+        last(HEADS, "length"),
+    )

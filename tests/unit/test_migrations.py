@@ -15,14 +15,21 @@ from chassis.migrations import migrate
 SERVICES = ["gateway", "provisioner", "sync", "audit"]
 
 
-def declared(service: str) -> MetaData:
-    """The service's tables with those of the chassis."""
+def declared(service: str, dialect: str) -> MetaData:
+    """The service's tables with those of the chassis, as they are on one kind of database."""
     tables = import_module(f"services.{service}.tables")
     own: MetaData = tables.Base.metadata if hasattr(tables, "Base") else tables.METADATA
     everything = MetaData()
     for table in [*chassis_tables.METADATA.tables.values(), *own.tables.values()]:
-        table.to_metadata(everything)
+        made = table.to_metadata(everything)
+        elsewhere = [c for c in made.constraints if c.info.get("only", dialect) != dialect]
+        made.constraints.difference_update(elsewhere)
     return everything
+
+
+def is_declared(name: str | None, kind: str, _parents: object) -> bool:
+    """All but the parts of a table, which come and go with time."""
+    return kind != "table" or not (name or "").startswith("ledger_")
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -30,8 +37,9 @@ async def test_migrations_make_what_the_tables_declare(service: str, database_ur
     database = Database(database_url, service)
 
     def differences(connection: Connection) -> list[Any]:
-        context = MigrationContext.configure(connection)
-        found: list[Any] = list(compare_metadata(context, declared(service)))
+        context = MigrationContext.configure(connection, opts={"include_name": is_declared})
+        metadata = declared(service, connection.dialect.name)
+        found: list[Any] = list(compare_metadata(context, metadata))
         return found
 
     try:

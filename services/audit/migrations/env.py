@@ -1,3 +1,3 @@
 from chassis.migrations import run
 
-run()
+run(append_only=("ledger", "checkpoints"))

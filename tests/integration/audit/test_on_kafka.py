@@ -16,8 +16,7 @@ from deploy.topics import create_patiently
 from services.audit.app import Audit, build
 from services.audit.settings import AuditSettings
 from services.audit.tables import LEDGER
-from services.audit.verification import verify
-from tests.unit.audit.world import SECRET, message
+from tests.unit.audit.world import KEY, SECRET, message, verify
 
 
 def started(kafka: Broker, url: str) -> Audit:
@@ -25,6 +24,7 @@ def started(kafka: Broker, url: str) -> Audit:
         AuditSettings(
             database_url=url,
             internal_secret=SecretStr(SECRET),
+            signing_key=SecretStr(KEY),
             kafka_bootstrap_servers=kafka.bootstrap_servers,
             kafka_enable_idempotence=kafka.enable_idempotence,
             kafka_batch=50,
@@ -70,7 +70,7 @@ async def test_two_audits_one_of_which_ends_keep_everything_once_and_in_order_pe
         await publish(second, [*told[250:300], *told[300:]])
         await until(all_kept)
         rows = await kept(database, told)
-        verdict = await verify(database)
+        verdict = await verify(second)
     assert len(rows) == len(told)
     for vm in vms:
         assert [r.message_id for r in rows if r.vm_id == vm] == [

@@ -17,7 +17,7 @@ from contracts.vm import commands
 from contracts.vm.events import Stopped
 from services.audit.app import Audit
 from services.audit.tables import LEDGER
-from tests.unit.audit.world import ask, at, deliver, message, token
+from tests.unit.audit.world import ask, at, deliver, message, token, unguarded
 
 
 async def listed(audit: Audit, clock: VirtualClock, params: Any = None) -> list[dict[str, Any]]:
@@ -132,7 +132,7 @@ async def test_an_auditor_can_compute_every_hash_again_from_what_the_api_says(
 async def test_verify_answers_whether_the_ledger_holds(story: Audit, clock: VirtualClock) -> None:
     answer = await ask(story, "/v1/audit/verify", token(clock))
     assert answer.json() == {"valid": True, "chains": 2, "rows": 5, "first_broken": None}
-    async with story.service.database.session() as session:
+    async with unguarded(story) as session:
         await session.execute(delete(LEDGER).where(LEDGER.c.type == "operation.succeeded.v1"))
     found = (await ask(story, "/v1/audit/verify", token(clock))).json()
     assert found["valid"] is False

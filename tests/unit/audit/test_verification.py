@@ -9,8 +9,8 @@ from services.audit import verification
 from services.audit.app import Audit
 from services.audit.ledger import GENESIS, hash_of
 from services.audit.tables import HEADS, LEDGER
-from services.audit.verification import Broken, verify
-from tests.unit.audit.world import at, deliver, ledger, message
+from services.audit.verification import Broken
+from tests.unit.audit.world import at, deliver, ledger, message, unguarded, verify
 
 CHAIN = "vm.events/1"
 
@@ -24,13 +24,13 @@ async def filled(audit: Audit) -> Audit:
 
 
 async def tamper(audit: Audit, *statements: Any) -> None:
-    async with audit.service.database.session() as session:
+    async with unguarded(audit) as session:
         for statement in statements:
             await session.execute(statement)
 
 
 async def broken(audit: Audit) -> Broken:
-    verdict = await verify(audit.service.database)
+    verdict = await verify(audit)
     assert not verdict.valid
     assert verdict.first_broken is not None
     return verdict.first_broken
@@ -45,7 +45,7 @@ def row(position: int) -> Update:
 
 
 async def test_an_empty_ledger_holds(audit: Audit) -> None:
-    verdict = await verify(audit.service.database)
+    verdict = await verify(audit)
     assert (verdict.valid, verdict.chains, verdict.rows) == (True, 0, 0)
 
 
@@ -54,7 +54,7 @@ async def test_a_sound_ledger_holds_however_large_the_pages(
 ) -> None:
     for page in (1, 3, 7, 1000):
         monkeypatch.setattr(verification, "PAGE", page)
-        verdict = await verify(filled.service.database)
+        verdict = await verify(filled)
         assert (verdict.valid, verdict.chains, verdict.rows) == (True, 2, 10)
         assert verdict.first_broken is None
 
@@ -85,7 +85,7 @@ async def test_a_changed_field_is_found_whichever_it_is(filled: Audit) -> None:
         found = await broken(filled)
         assert (found.chain, found.position, found.id) == (CHAIN, 4, fourth["id"]), field
         await tamper(filled, row(4).values({field: fourth[field]}))
-    assert (await verify(filled.service.database)).valid
+    assert (await verify(filled)).valid
     assert {field for field, _ in CHANGES} == set(fourth) - {"id", "chain", "position"}
 
 
@@ -161,7 +161,7 @@ async def test_rows_whose_ids_and_so_their_places_in_lists_were_exchanged_are_fo
 
 async def test_a_row_moved_to_another_chain_is_found(filled: Audit) -> None:
     await tamper(filled, row(7).values(chain="vm.events/0", position=4))
-    assert not (await verify(filled.service.database)).valid
+    assert not (await verify(filled)).valid
 
 
 async def test_what_is_appended_meanwhile_does_not_break_a_chain(
@@ -175,5 +175,5 @@ async def test_what_is_appended_meanwhile_does_not_break_a_chain(
         return head
 
     monkeypatch.setattr(verification, "_head", head_and_then_more)
-    verdict = await verify(filled.service.database)
+    verdict = await verify(filled)
     assert (verdict.valid, verdict.rows) == (True, 10)

@@ -1,0 +1,112 @@
+"""How audit reads a record: as what was said, not as what this version of Hostler makes of it.
+
+Fields that are not known yet are kept; what the data is to hold is the business of those who act on
+it. Poison is only what the ledger cannot keep or tell: no such type, no JSON object, no id or time.
+"""
+
+import json
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, NamedTuple, cast
+from uuid import UUID
+
+import pydantic_core
+
+from chassis.wire import Poison, Record
+from contracts.topics import types
+from contracts.upcast import STEPS
+from services.audit.redaction import redact
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+class Heard(NamedTuple):
+    """A message as audit keeps it; `data` is canonical JSON without secrets (see `ledger`)."""
+
+    id: UUID
+    type: str
+    time: datetime
+    source: str
+    subject: str
+    project_id: str
+    account: str
+    actor: str
+    operation_id: UUID | None
+    request_id: str
+    traceparent: str
+    data: str
+
+
+def read(record: Record) -> Heard:
+    """The message that a record says; Poison if it says none."""
+    if record.malformed:
+        raise Poison(record.malformed)
+    data = _object(record.value)
+    said = record.headers.get
+    wire_name = said("ce_type", "")
+    if wire_name not in _known():
+        raise Poison(f"unknown type {wire_name!r}")
+    redact(wire_name, data)
+    operation_id = said("ce_operationid")
+    return Heard(
+        id=_uuid(record, "ce_id"),
+        type=wire_name,
+        time=_time(_needed(record, "ce_time")),
+        source=_needed(record, "ce_source"),
+        subject=_needed(record, "ce_subject"),
+        project_id=said("ce_projectid", ""),
+        account=said("ce_account", ""),
+        actor=_needed(record, "ce_actor"),
+        operation_id=_uuid(record, "ce_operationid") if operation_id else None,
+        request_id=said("ce_requestid", ""),
+        traceparent=said("traceparent", ""),
+        data=_canonical(data),
+    )
+
+
+@cache
+def _known() -> frozenset[str]:
+    return frozenset(types()) | frozenset(STEPS)
+
+
+def _object(value: bytes) -> dict[str, Any]:
+    try:
+        data = pydantic_core.from_json(value)
+    except ValueError as error:
+        raise Poison(f"not JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise Poison("not a JSON object")
+    return cast("dict[str, Any]", data)
+
+
+def _canonical(data: dict[str, Any]) -> str:
+    try:
+        return _CANONICAL.encode(data)
+    except ValueError as error:
+        raise Poison(f"not JSON: {error}") from error
+
+
+def _needed(record: Record, header: str) -> str:
+    text = record.headers.get(header)
+    if text is None:
+        raise Poison(f"{header}: is missing")
+    return text
+
+
+def _uuid(record: Record, header: str) -> UUID:
+    try:
+        return UUID(_needed(record, header))
+    except ValueError as error:
+        raise Poison(f"{header}: is no UUID") from error
+
+
+def _time(text: str) -> datetime:
+    try:
+        time = datetime.fromisoformat(text)
+        if time.tzinfo is None:
+            raise Poison("ce_time: carries no zone")
+        return time.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        if isinstance(error, Poison):
+            raise
+        raise Poison("ce_time: is no time in ISO 8601") from error

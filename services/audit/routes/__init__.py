@@ -1,0 +1,1 @@
+"""Audit over HTTP, for callers for whom the gateway vouches."""
