@@ -22,6 +22,7 @@ from services.sync import watches
 from services.sync.closing import close, create_ended, create_failed, import_ended
 from services.sync.expecting import Expected, expect
 from services.sync.hearsay import Hearsay
+from services.sync.patience import Promptness
 from services.sync.settings import SyncSettings
 
 Wake = Callable[[str], None]
@@ -31,11 +32,14 @@ Messages = Sequence[Message[Body]]
 class Handlers:
     """Takes `vm.events`. `wake` is called with an account once what began there is committed."""
 
-    def __init__(self, settings: SyncSettings, clock: Clock, wake: Wake) -> None:
+    def __init__(
+        self, settings: SyncSettings, clock: Clock, wake: Wake, promptness: Promptness
+    ) -> None:
         self.look_after = timedelta(seconds=settings.look_after_seconds)
         self.delete_look_after = timedelta(seconds=settings.delete_look_after_seconds)
         self.clock = clock
         self.wake = wake
+        self.promptness = promptness
 
     async def on_vm_events(
         self, session: AsyncSession, batch: Sequence[tuple[Hearsay, Record]]
@@ -54,6 +58,7 @@ class Handlers:
         noted = watches.Noted()
         said: list[Message[Body]] = []
         for message in messages:
+            self.promptness.heard(message.time, self.clock())
             self._note(noted, message)
             said += self._follow(expected, message)
         if said:

@@ -15,6 +15,11 @@ ORPHANS = Counter(
 INVENTORIES = Counter(
     "hostler_sync_inventories", "Listings of what accounts hold.", ["account", "outcome"]
 )
+NOTIFICATIONS = Counter(
+    "hostler_sync_notifications",
+    "Nova's notifications: read, and hints that followed.",
+    ["account", "outcome"],
+)
 LAG = Gauge("hostler_sync_lag_seconds", "Age of the last complete sweep.", ["account"])
 WATCHES = Gauge("hostler_sync_watches", "Operations that VMs are watched for.", ["account"])
 CATALOGS = Counter(

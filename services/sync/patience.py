@@ -11,12 +11,35 @@ from uuid import UUID
 
 from services.sync.recording import Sightings
 
+LEAST = timedelta(seconds=0.4)
+REMEMBERED = timedelta(minutes=1)
+
+
+class Promptness:
+    """How late messages about operations come, which is how long it is worth to wait for one."""
+
+    def __init__(self, most: timedelta) -> None:
+        self.most = most
+        self._worst = timedelta()
+        self._until: datetime | None = None
+
+    def heard(self, said_at: datetime, now: datetime) -> None:
+        """One that was said at `said_at` has come."""
+        late = now - said_at
+        if self._until is None or now >= self._until or late >= self._worst:
+            self._worst, self._until = late, now + REMEMBERED
+
+    def grace(self, now: datetime) -> timedelta:
+        """Twice as long as the latest one of late took, and a little."""
+        recent = self._until is not None and now < self._until
+        return min(self.most, LEAST + 2 * self._worst if recent else LEAST)
+
 
 class Patience:
     """Which VMs of an account show a change that is being waited with, and since when."""
 
-    def __init__(self, grace: timedelta) -> None:
-        self.grace = grace
+    def __init__(self, promptness: Promptness) -> None:
+        self.promptness = promptness
         self._since: dict[UUID, datetime] = {}
         self._left: dict[UUID, datetime] = {}
 
@@ -24,6 +47,10 @@ class Patience:
     def waiting(self) -> bool:
         """Whether the sweep that was begun last left anything for a later one."""
         return bool(self._left)
+
+    def ends_at(self, now: datetime) -> datetime | None:
+        """When the first change that is waited with is ripe; None if there is none."""
+        return min(self._left.values()) + self.promptness.grace(now) if self._left else None
 
     def begin(self) -> None:
         """A new sweep: what it does not show any more is waited with no longer."""
@@ -34,7 +61,8 @@ class Patience:
         unexplained = {
             vm_id: self._since.get(vm_id, now) for vm_id in found if vm_id not in watched
         }
-        self._left |= {i: since for i, since in unexplained.items() if now - since < self.grace}
+        grace = self.promptness.grace(now)
+        self._left |= {i: since for i, since in unexplained.items() if now - since < grace}
         return {vm_id: seen for vm_id, seen in found.items() if vm_id not in self._left}
 
 

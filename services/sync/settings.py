@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from pydantic import Field
+from pydantic import Field, SecretStr, model_validator
 
 from chassis.settings import Port, Settings
 
@@ -15,6 +15,11 @@ class SyncSettings(Settings):
         default={"demo": "simulator"},
         min_length=1,
         description="Project id → its cloud account (a clouds.yaml entry), as a JSON object.",
+    )
+    notifications: dict[str, SecretStr] = Field(
+        default={},
+        description="Cloud account → the `amqp://` or `amqps://` URL of its Nova's RabbitMQ, as a "
+        "JSON object: what Nova says there is looked at at once.",
     )
     driver: str = Field(default="openstack", description="The kind of cloud, see drivers/registry.")
     sweep_interval_seconds: float = Field(
@@ -30,7 +35,8 @@ class SyncSettings(Settings):
         default=1.0,
         ge=0,
         description="How long a change that no operation explains waits for one to be heard of, "
-        "before it is said to be external. Less than the overlap.",
+        "before it is said to be external, at most; less where messages come promptly. Less than "
+        "the overlap.",
     )
     sweep_full_seconds: float = Field(
         default=600.0, gt=0, description="How often all servers are listed, not the changed alone."
@@ -52,6 +58,15 @@ class SyncSettings(Settings):
         default=10, ge=1, description="Targeted looks per sweep of an account, at most."
     )
     backoff_max_seconds: float = Field(default=60.0, gt=0)
+
+    @model_validator(mode="after")
+    def _notifications_are_usable(self) -> "SyncSettings":
+        for account, url in self.notifications.items():
+            if account not in self.accounts:
+                raise ValueError(f"notifications: {account!r} is no account of a project")
+            if not url.get_secret_value().startswith(("amqp://", "amqps://")):
+                raise ValueError(f"notifications: begin the URL of {account!r} with amqp(s)://")
+        return self
 
     @property
     def accounts(self) -> list[str]:

@@ -20,7 +20,7 @@ from drivers.base import Looked
 from services.sync import metrics, strangers, watches
 from services.sync.holding import LostLease, guarded, while_held
 from services.sync.looks import Looker
-from services.sync.patience import Patience, old_news
+from services.sync.patience import Patience, Promptness, old_news
 from services.sync.portions import portions
 from services.sync.recording import Sightings, news, record
 from services.sync.reporting import report
@@ -36,7 +36,7 @@ POLL_SECONDS = 0.5
 class Sweeper:
     """Keeps one account's VMs known. Runs in every replica; the lease lets one work."""
 
-    def __init__(self, watching: Watching) -> None:
+    def __init__(self, watching: Watching, promptness: Promptness) -> None:
         self.watching = watching
         self.account = watching.account
         self.lease = watching.lease
@@ -44,21 +44,31 @@ class Sweeper:
         self.clock = watching.clock
         self.database = watching.database
         self.looker = Looker(watching)
-        self.patience = Patience(timedelta(seconds=self.settings.explain_seconds))
+        self.patience = Patience(promptness)
         self.wake = asyncio.Event()
-        """Set when something on the account has begun to be watched."""
+        """Set when something on the account has begun to be watched, or is worth a look."""
+        self.leads = False
+        """Whether this process held the lease when it last looked."""
+        self._hinted = False
+
+    def hint(self) -> None:
+        """Sweep the changes at once: something is said to have happened."""
+        self._hinted = True
+        self.wake.set()
 
     async def run(self) -> None:
         """Sweep whenever it is time, for ever."""
         try:
             while True:
                 self.wake.clear()
-                pause = await self.pause() if await self.lease.hold() else POLL_SECONDS
+                self.leads = await self.lease.hold()
+                pause = await self.pause() if self.leads else POLL_SECONDS
                 if pause <= 0:
                     await while_held(self.lease, self.sweep_once())
                 else:
                     await self._rest(pause)
         finally:
+            self.leads = False
             await self.lease.release()
 
     async def sweep_once(self) -> bool:
@@ -88,12 +98,19 @@ class Sweeper:
         if account is None:
             return 0
         now = self.clock()
-        fast, slow = self.settings.sweep_fast_seconds, self.settings.sweep_interval_seconds
-        due = account.retry_at or now
+        due = now
         if account.swept_at is not None:
             metrics.LAG.labels(self.account).set((now - account.swept_at).total_seconds())
-            due = max(due, account.swept_at + timedelta(seconds=fast if hasty else slow))
-        return min((due - now).total_seconds(), POLL_SECONDS)
+            due = self._due(account.swept_at, now, hasty=hasty)
+        return min((max(due, account.retry_at or due) - now).total_seconds(), POLL_SECONDS)
+
+    def _due(self, swept_at: datetime, now: datetime, *, hasty: bool) -> datetime:
+        """After the interval, or when a change is waited with no longer; at once if hinted."""
+        if self._hinted:
+            return now
+        fast, slow = self.settings.sweep_fast_seconds, self.settings.sweep_interval_seconds
+        due = swept_at + timedelta(seconds=fast if hasty else slow)
+        return min(due, self.patience.ends_at(now) or due)
 
     async def _rest(self, pause: float) -> None:
         with suppress(TimeoutError):
@@ -102,6 +119,7 @@ class Sweeper:
 
     async def _round(self) -> None:
         began = self.clock()
+        self._hinted = False
         async with guarded(self.lease) as session:
             new = {"account": self.account, "failures": 0, "error": ""}
             await session.execute(insert(session, ACCOUNTS).values(new).on_conflict_do_nothing())

@@ -1,10 +1,13 @@
 """Whether a change is Hostler's own is not guessed before there was time to hear of it."""
 
 from collections.abc import AsyncGenerator
+from datetime import timedelta
 
 import pytest
 
+from chassis.testing import VirtualClock
 from contracts.vm.states import VmState
+from services.sync.patience import Promptness
 from tests.unit.sync.world import SyncWorld, changes
 
 
@@ -57,3 +60,27 @@ async def test_a_change_that_was_waited_with_is_not_lost_with_the_process(
     patient.service = patient.replica()
     assert changes(await patient.sweep(after=60)) == []
     assert [c.new for c in changes(await patient.sweep(after=1))] == [{"state": "stopped"}]
+
+
+async def test_where_messages_come_promptly_a_change_from_outside_is_told_soon(
+    patient: SyncWorld,
+) -> None:
+    _, server_id = await patient.known()
+    patient.cloud.change(server_id, state=VmState.STOPPED)
+    assert changes(await patient.sweep()) == []
+    assert 0 < await patient.sweeper.pause() <= 0.4
+    assert [c.origin for c in changes(await patient.sweep(after=0.4))] == ["external"]
+
+
+def test_patience_grows_with_how_late_messages_come_and_forgets_it() -> None:
+    clock = VirtualClock()
+    promptness = Promptness(timedelta(seconds=1))
+    assert promptness.grace(clock()) == timedelta(seconds=0.4)
+    promptness.heard(clock() - timedelta(seconds=0.2), clock())
+    assert promptness.grace(clock()) == timedelta(seconds=0.8)
+    promptness.heard(clock(), clock())
+    assert promptness.grace(clock()) == timedelta(seconds=0.8)
+    promptness.heard(clock() - timedelta(minutes=5), clock())
+    assert promptness.grace(clock()) == timedelta(seconds=1)
+    clock.advance(minutes=1)
+    assert promptness.grace(clock()) == timedelta(seconds=0.4)
