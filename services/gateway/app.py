@@ -103,7 +103,7 @@ def _listen(gateway: Gateway, handlers: Handlers) -> None:
     tidy = Tidy(
         service.database, gateway.clock, settings.events_retention, settings.idempotency_retention
     )
-    service.consume(VM_EVENTS, handlers.on_vm_event)
+    service.consume_many(VM_EVENTS, handlers.on_vm_events)
     service.consume(CLOUD_CATALOG, handlers.on_catalog)
     service.background("first-keys", ensure_first_keys)
     service.background("tail", gateway.tail.watch)

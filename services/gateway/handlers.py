@@ -1,45 +1,48 @@
 """What the gateway hears: VM events and the catalog, each kept in the read model."""
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from chassis.consumer import Batch
+from chassis.inbox import take_many
 from chassis.leases import Clock
 from contracts.catalog.events import Flavor, Image, KeyPair, Network
 from contracts.message import Body, Message
-from contracts.operation.events import Cancelled, Failed, Issued, Retrying, Started, Succeeded
-from contracts.vm.events import Changed, Observed
+from contracts.vm.events import Observed
 from services.gateway.bell import Bell
 from services.gateway.catalog import keep_item
+from services.gateway.drift import Drift
 from services.gateway.locks import exclusively
-from services.gateway.projection import project_operation, project_snapshot
+from services.gateway.projection import project
 from services.gateway.references import References
 from services.gateway.tables import EVENTS
 
 
 class Handlers:
-    """Called once for each message, in a transaction."""
+    """Called with what comes, in a transaction."""
 
-    def __init__(self, clock: Clock, bell: Bell, references: References) -> None:
+    def __init__(self, clock: Clock, bell: Bell, references: References, drift: Drift) -> None:
         self.clock = clock
         self.bell = bell
         self.references = references
+        self.drift = drift
 
-    async def on_vm_event(self, session: AsyncSession, message: Message[Body]) -> None:
-        """Keep what happened to a VM or an operation, and wake who waits for it."""
+    async def on_vm_events(self, session: AsyncSession, batch: Batch) -> None:
+        """Keep what happened to VMs and operations, and wake who waits for it."""
         self.bell.ring_after(session)
-        # First of all locks, and the same for all: it makes the order of ids that of commits.
-        await exclusively(session, "events")
-        match message.data:
-            case Changed() | Observed() as seen:
-                await project_snapshot(session, message, seen, self.clock())
-            case Started() | Issued() | Retrying() | Succeeded() | Failed() | Cancelled() as told:
-                await project_operation(session, message, told, self.clock())
-            case _:
-                pass
-        if not isinstance(message.data, Observed):
-            await self._tell_followers(session, message)
+        now = self.clock()
+        fresh = await take_many(session, [message for message, _ in batch], now)
+        messages = list({m.id: m for m, _ in batch if m.id in fresh}.values())
+        news = await project(session, messages, now)
+        await self.drift.notice_many(session, news, now)
+        told = [message for message in messages if not isinstance(message.data, Observed)]
+        if told:
+            # Last of all locks, and the same for all: it makes the order of ids that of commits.
+            await exclusively(session, "events")
+            await session.execute(EVENTS.insert(), [_kept(message, now) for message in told])
 
     async def on_catalog(self, session: AsyncSession, message: Message[Body]) -> None:
         """Keep what an account offers."""
@@ -50,15 +53,15 @@ class Handlers:
             case _:
                 pass
 
-    async def _tell_followers(self, session: AsyncSession, message: Message[Body]) -> None:
-        row: dict[str, Any] = {
-            "project_id": message.project_id,
-            "vm_id": UUID(message.subject),
-            "type": message.type,
-            "event": followed(message),
-            "kept_at": self.clock(),
-        }
-        await session.execute(EVENTS.insert(), row)
+
+def _kept(message: Message[Body], now: datetime) -> dict[str, Any]:
+    return {
+        "project_id": message.project_id,
+        "vm_id": UUID(message.subject),
+        "type": message.type,
+        "event": followed(message),
+        "kept_at": now,
+    }
 
 
 def followed(message: Message[Body]) -> dict[str, Any]:

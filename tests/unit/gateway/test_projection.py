@@ -1,16 +1,24 @@
 """The read model: late, repeated and unknown messages leave it right."""
 
+from typing import Any
 from uuid import UUID
 
+from sqlalchemy import delete, select
+
 from chassis.ids import new_id
+from chassis.tables import INBOX
 from chassis.testing import VirtualClock, hear, said
+from chassis.wire import Record, encode
+from contracts.dead_letter import DeadLetter
 from contracts.errors import ErrorCode
 from contracts.message import Body, Message
 from contracts.operation.commands import Cancel
 from contracts.operation.events import Cancelled, Failed, Retrying, Started
 from contracts.operation.states import OperationError
+from contracts.topics import VM_EVENTS
 from contracts.vm.states import VmState
 from services.gateway.context import Gateway
+from services.gateway.tables import EVENTS, OPERATIONS, VM_TAGS, VMS, columns
 from tests.unit.gateway.world import NOW, Clients, changed, create, going, make_active, told
 
 QUOTA = OperationError(code=ErrorCode.QUOTA, detail="Quota exceeded for cores.")
@@ -126,6 +134,70 @@ async def test_a_cancel_is_offered_only_where_it_would_be_taken(
         await hear(gateway.service, about(each, Started(command=command, attempt=1)))
         shown = (await clients.viewer.get(f"/v1/operations/{each['id']}")).json()
         assert (shown["links"]["cancel"] is not None) is offered
+
+
+async def test_a_batch_is_taken_as_if_its_messages_came_one_by_one(
+    gateway: Gateway, clients: Clients
+) -> None:
+    """Every field of VMs and operations: at once, in pieces, and with each message twice."""
+    ids = [str(new_id()) for _ in range(3)]
+    stream: list[Message[Body]] = []
+    for vm_id in ids:
+        lost = {"id": str(new_id()), "vm_id": vm_id, "command": "vm.stop.v1"}
+        queued = {"id": str(new_id()), "vm_id": vm_id, "command": "vm.start.v1"}
+        retrying = Retrying(command="vm.start.v1", attempt=1, due_at=NOW, error=QUOTA)
+        stream += [
+            changed(vm_id, 1, VmState.ACTIVE, tags=["a", "b"]),
+            *going(lost)[:2],
+            about(queued, retrying),
+            changed(vm_id, 3, VmState.STOPPED, tags=["b", "c"]),
+            changed(vm_id, 2, VmState.ACTIVE, tags=["z"]),
+            going(lost)[2],
+        ]
+    records = [encode(message) for message in stream]
+    told = await _read_model(gateway, [[record] for record in records], clients)
+    for pieces in ([records], [records[:5], records[5:]], [records * 2, records]):
+        await _empty(gateway)
+        assert await _read_model(gateway, pieces, clients) == told
+
+
+async def _read_model(
+    gateway: Gateway, pieces: list[list[Record]], clients: Clients
+) -> list[list[dict[str, Any]]]:
+    [consumer] = [each for each in gateway.service.consumers if each.topic is VM_EVENTS]
+    for piece in pieces:
+        await consumer.consume(piece)
+    found: list[list[dict[str, Any]]] = []
+    async with gateway.database.reading() as session:
+        for table in (VMS, OPERATIONS, VM_TAGS):
+            rows = (await session.execute(select(table))).all()
+            found.append(sorted((dict(columns(row)) for row in rows), key=str))
+        kept = (await session.execute(select(EVENTS.c.event).order_by(EVENTS.c.id))).scalars()
+        found.append(list(kept))
+    return found
+
+
+async def _empty(gateway: Gateway) -> None:
+    async with gateway.database.session() as session:
+        for table in (VMS, OPERATIONS, VM_TAGS, EVENTS, INBOX):
+            await session.execute(delete(table))
+
+
+async def test_a_message_that_cannot_be_taken_does_not_hold_up_its_batch(
+    gateway: Gateway, clients: Clients
+) -> None:
+    vm_id = str(new_id())
+    records = [
+        encode(changed(vm_id, 1, VmState.ACTIVE)),
+        encode(changed("no uuid", 1, VmState.ACTIVE)),
+        encode(changed(vm_id, 2, VmState.STOPPED)),
+    ]
+    [consumer] = [each for each in gateway.service.consumers if each.topic is VM_EVENTS]
+    await consumer.consume(records)
+    shown = (await clients.viewer.get(f"/v1/vms/{vm_id}")).json()
+    assert (shown["state"], shown["version"]) == ("stopped", 2)
+    [letter] = await said(gateway.database)
+    assert isinstance(letter.data, DeadLetter)
 
 
 def about(operation: dict[str, str], data: Body) -> Message[Body]:
