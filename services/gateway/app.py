@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 import httpx
@@ -10,13 +11,17 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from chassis.identity import Vouching
+from chassis.kafka import connection
+from chassis.lag import group_lag
 from chassis.leases import Clock
 from chassis.service import Service
 from contracts.message import utc_now
-from contracts.topics import CLOUD_CATALOG, VM_EVENTS
+from contracts.topics import CANARY, CLOUD_CATALOG, DEAD_LETTERS, VM_EVENTS
 from services.gateway import documents
 from services.gateway.bell import Bell
+from services.gateway.canaries import Canaries
 from services.gateway.context import Gateway
+from services.gateway.dead_letters import DeadLetters
 from services.gateway.desk import Desk
 from services.gateway.followers import Tail
 from services.gateway.forwarding import Audit
@@ -27,7 +32,17 @@ from services.gateway.intake import Intake
 from services.gateway.locks import exclusively
 from services.gateway.pages import Markers
 from services.gateway.references import References
-from services.gateway.routes import actions, audit, catalog, events, keys, meta, operations, vms
+from services.gateway.routes import (
+    actions,
+    audit,
+    catalog,
+    dead_letters,
+    events,
+    keys,
+    meta,
+    operations,
+    vms,
+)
 from services.gateway.settings import GatewaySettings
 from services.gateway.tidy import Tidy
 from services.gateway.waiting import Endings
@@ -39,6 +54,7 @@ ROUTERS = (
     catalog.ROUTER,
     events.ROUTER,
     audit.ROUTER,
+    dead_letters.ROUTER,
     keys.ROUTER,
     meta.ROUTER,
     meta.OPEN,
@@ -80,9 +96,13 @@ def build(
         endings=Endings(service.database, bell, service.stopping),
         vouching=Vouching(settings.internal_secret),
         audit=Audit(settings.audit_url, settings.audit_timeout, audit_transport),
+        dead_letters=DeadLetters(
+            service.database, clock, list(settings.projects), settings.dead_letters_retention
+        ),
     )
     gateway.app.state.gateway = gateway
     _listen(gateway, Handlers(clock, bell, references))
+    _watch(gateway)
     return gateway
 
 
@@ -115,6 +135,24 @@ def _listen(gateway: Gateway, handlers: Handlers) -> None:
     service.check("audit", gateway.audit.ping, required=False)
 
 
+def _watch(gateway: Gateway) -> None:
+    """Hear of what failed, and see that what is said arrives."""
+    service, settings, letters = gateway.service, gateway.settings, gateway.dead_letters
+    canaries = Canaries(
+        service.database,
+        gateway.clock,
+        settings.canary_every,
+        settings.canary_patience,
+        probe_kafka=service.probe_kafka,
+        group_lag=partial(group_lag, connection(settings)),
+    )
+    service.consume(DEAD_LETTERS, letters.on_letter)
+    service.consume_many(CANARY, canaries.on_canary)
+    service.background("canaries", canaries.run)
+    service.background("dead-letters", letters.run)
+    service.check("canary", canaries.probe, required=False)
+
+
 def _app(service: Service, settings: GatewaySettings) -> FastAPI:
     app = service.app(
         title="Hostler",
@@ -128,7 +166,7 @@ def _app(service: Service, settings: GatewaySettings) -> FastAPI:
         app.include_router(router)
     routes = [each for router in ROUTERS for each in router.routes if isinstance(each, APIRoute)]
     app.add_middleware(Door, routes=routes, max_body=settings.max_body_bytes)
-    app.openapi = lambda: documents.openapi(app, keys.MakeApiKey)
+    app.openapi = lambda: documents.openapi(app, keys.MakeApiKey, dead_letters.ReplayLetters)
     return app
 
 

@@ -9,6 +9,7 @@ from chassis.database import Database
 from chassis.identity import Vouching
 from chassis.leases import Clock
 from chassis.service import Service
+from services.gateway.dead_letters import DeadLetters
 from services.gateway.desk import Desk
 from services.gateway.followers import Tail
 from services.gateway.forwarding import Audit
@@ -35,6 +36,7 @@ class Gateway:
     endings: Endings
     vouching: Vouching
     audit: Audit
+    dead_letters: DeadLetters
 
     @property
     def database(self) -> Database:

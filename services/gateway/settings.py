@@ -64,6 +64,19 @@ class GatewaySettings(Settings):
     orphan_grace: timedelta = Field(
         default=timedelta(hours=1), description="As the provisioner's: for the same."
     )
+    dead_letters_retention: timedelta = Field(
+        default=90 * DAY, description="How long a dead letter can be looked at and replayed."
+    )
+    canary_every: timedelta = Field(
+        default=timedelta(seconds=10),
+        ge=timedelta(0),
+        description="How often a canary is sent the whole way of a message; 0: never.",
+    )
+    canary_patience: timedelta = Field(
+        default=timedelta(seconds=40),
+        gt=timedelta(0),
+        description="How long without a canary a stretch of the way is held to be sound.",
+    )
     docs_cdn: bool = Field(
         default=True,
         description="Serve /docs, whose page loads Swagger UI from cdn.jsdelivr.net.",

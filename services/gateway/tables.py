@@ -248,6 +248,37 @@ IMPORTS = Table(
 )
 """The operations that one request with an idempotency key led to, in their order."""
 
+DEAD_LETTERS = Table(
+    "dead_letters",
+    METADATA,
+    Column("id", Uuid, primary_key=True),
+    Column("project_id", Text, nullable=False),
+    Column("consumer", Text, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("offset", BigInteger, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("key", Text),
+    Column("headers", Json, nullable=False),
+    Column("value", LargeBinary, nullable=False),
+    Column("buried_at", Instant, nullable=False),
+    Column("replays", Integer, nullable=False),
+    Column("replayed_at", Instant),
+    Index("ix_dead_letters_buried", "buried_at", "id"),
+    Index("ix_dead_letters_project", "project_id", "buried_at", "id"),
+)
+"""`project_id` and `type` as the record's headers claim them; empty where they do not."""
+
+CANARIES = Table(
+    "canaries",
+    METADATA,
+    Column("station", Text, primary_key=True),
+    Column("sent_at", Instant, nullable=False),
+    Column("passed_at", Instant, nullable=False),
+)
+"""The newest canary that came past a station: the outbox that it begins in, or a service."""
+
 
 def columns(row: Row[Any]) -> RowMapping:
     """A row's values by the names of its columns."""

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from chassis.testing import hear
 from contracts.identity import Role
 from services.gateway.app import ROUTERS
 from services.gateway.context import Gateway
 from services.gateway.routes.actions import ACTIONS
 from services.gateway.steering import STEERS
 from tests.unit.gateway.conftest import client, clients, clock, gateway, new_gateway
+from tests.unit.gateway.test_dead_letters import letter
 from tests.unit.gateway.world import CREATE, Clients, make_active
 
 __all__ = ["clients", "clock", "gateway", "new_gateway"]
@@ -50,6 +52,13 @@ ROUTES = [
         Route("POST", f"/v1/operations/{{operation_id}}/{kind.verb()}", kind.role, "404")
         for kind in STEERS
     ],
+    Route("GET", "/v1/drift", VIEWER, "empty"),
+    Route("GET", "/v1/vms/{vm_id}/drift", VIEWER, "404"),
+    Route("PUT", "/v1/vms/{vm_id}/drift", OPERATOR, "404", {"choices": {"*": "ignore"}}),
+    Route("POST", "/v1/vms/{vm_id}/drift/name", OPERATOR, "404", {"choice": "accept"}),
+    Route("POST", "/v1/vms/import", ADMIN, "404", {"server_ids": ["s-9"]}),
+    Route("GET", "/v1/orphans", ADMIN, "empty"),
+    Route("GET", "/v1/unmanaged", OPERATOR, "empty"),
     Route("GET", "/v1/flavors", VIEWER, "empty"),
     Route("GET", "/v1/flavors/{flavor_id}", VIEWER, "404"),
     Route("GET", "/v1/images", VIEWER, "empty"),
@@ -59,6 +68,10 @@ ROUTES = [
     Route("GET", "/v1/events", VIEWER, "own"),
     Route("GET", "/v1/audit", VIEWER, "own"),
     Route("GET", "/v1/audit/verify", ADMIN, "own"),
+    Route("GET", "/v1/dead-letters", ADMIN, "empty"),
+    Route("GET", "/v1/dead-letters/{letter_id}", ADMIN, "404"),
+    Route("POST", "/v1/dead-letters/{letter_id}/replay", ADMIN, "404"),
+    Route("POST", "/v1/dead-letters/replay", ADMIN, "own", {}),
     Route("POST", "/v1/api-keys", ADMIN, "own", {"name": "mine", "role": "viewer"}),
     Route("GET", "/v1/api-keys", ADMIN, "own"),
     Route("DELETE", "/v1/api-keys/{key_id}", ADMIN, "404"),
@@ -76,7 +89,10 @@ async def ids(gateway: Gateway, clients: Clients) -> dict[str, str]:
     vm = await make_active(gateway, clients.operator)
     operations = (await clients.operator.get("/v1/operations")).json()["items"]
     keys = (await clients.admin.get("/v1/api-keys")).json()["items"]
+    buried = letter()
+    await hear(gateway.service, buried)
     return {
+        "letter_id": str(buried.id),
         "vm_id": vm["id"],
         "operation_id": operations[0]["id"],
         "key_id": keys[-1]["id"],

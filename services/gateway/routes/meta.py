@@ -20,6 +20,7 @@ LINKS = {
     "networks": "/v1/networks",
     "keypairs": "/v1/keypairs",
     "audit": "/v1/audit",
+    "dead_letters": "/v1/dead-letters",
     "api_keys": "/v1/api-keys",
     "openapi": "/openapi.json",
     "asyncapi": "/asyncapi.json",
