@@ -16,7 +16,10 @@ _GLOBAL_REQUEST_ID = re.compile(r"req-[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12
 
 @dataclass(frozen=True)
 class Call:
-    """One HTTP request. `template` is the path with `{names}` that `ids` fills in."""
+    """One HTTP request. `template` is the path with `{names}` that `ids` fills in.
+
+    `own` adds the account's project to the filters, where a list shows operators everybody's.
+    """
 
     service: Service
     method: Literal["GET", "POST", "PUT", "DELETE"]
@@ -26,6 +29,7 @@ class Call:
     body: object = None
     request_id: str = ""
     lane: Lane = Lane.COMMAND
+    own: bool = False
 
     @property
     def changes(self) -> bool:

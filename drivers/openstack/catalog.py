@@ -2,16 +2,14 @@
 
 from collections.abc import AsyncIterator
 from datetime import datetime
-from typing import TypeVar
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
 from contracts.catalog import events
 from drivers.governor import Lane
-from drivers.openstack import errors
 from drivers.openstack.calls import Call, Service
 from drivers.openstack.cloud import Cloud
-from drivers.openstack.pages import Link, marker_in, next_marker
+from drivers.openstack.pages import Link, Page, marker_in, next_marker, pages
 
 
 class _Flavor(BaseModel):
@@ -103,13 +101,7 @@ class _KeyPairBox(BaseModel):
         return self.keypair.item()
 
 
-class _Page(BaseModel):
-    def marker(self) -> str | None:
-        """The marker of the next page; None if this is the last."""
-        raise NotImplementedError
-
-
-class _Flavors(_Page):
+class _Flavors(Page):
     items: list[_Flavor] = Field(alias="flavors")
     links: list[Link] = Field(default_factory=list[Link], alias="flavors_links")
 
@@ -117,7 +109,7 @@ class _Flavors(_Page):
         return next_marker(self.links)
 
 
-class _Images(_Page):
+class _Images(Page):
     items: list[_Image] = Field(alias="images")
     next: str | None = None
 
@@ -125,7 +117,7 @@ class _Images(_Page):
         return marker_in(self.next)
 
 
-class _Networks(_Page):
+class _Networks(Page):
     items: list[_Network] = Field(alias="networks")
     links: list[Link] = Field(default_factory=list[Link], alias="networks_links")
 
@@ -133,7 +125,7 @@ class _Networks(_Page):
         return next_marker(self.links)
 
 
-class _KeyPairs(_Page):
+class _KeyPairs(Page):
     items: list[_KeyPairBox] = Field(alias="keypairs")
     links: list[Link] = Field(default_factory=list[Link], alias="keypairs_links")
 
@@ -143,36 +135,19 @@ class _KeyPairs(_Page):
 
 async def catalog(cloud: Cloud) -> AsyncIterator[events.CatalogEvent]:
     """Every item; Retry or Terminal where a list cannot be had, so that none is taken for empty."""
-    async for flavors in _pages(cloud, "compute", "/flavors/detail", _Flavors):
+    async for flavors in pages(cloud, _listing("compute", "/flavors/detail"), _Flavors):
         for flavor in flavors.items:
             yield flavor.item()
-    async for images in _pages(cloud, "image", "/images", _Images):
+    async for images in pages(cloud, _listing("image", "/images"), _Images):
         for image in images.items:
             yield image.item()
-    async for networks in _pages(cloud, "network", "/networks", _Networks):
+    async for networks in pages(cloud, _listing("network", "/networks"), _Networks):
         for network in networks.items:
             yield network.item()
-    async for pairs in _pages(cloud, "compute", "/os-keypairs", _KeyPairs):
+    async for pairs in pages(cloud, _listing("compute", "/os-keypairs"), _KeyPairs):
         for pair in pairs.items:
             yield pair.item()
 
 
-PageT = TypeVar("PageT", bound=_Page)
-
-
-async def _pages(
-    cloud: Cloud, service: Service, path: str, model: type[PageT]
-) -> AsyncIterator[PageT]:
-    params = {"limit": str(cloud.settings.page_size)}
-    while True:
-        call = Call(service, "GET", path, params=params, lane=Lane.SWEEP)
-        answer = await cloud.ask(call)
-        try:
-            page = model.model_validate_json(answer.content)
-        except ValidationError as error:
-            raise errors.unreadable(call, answer) from error
-        yield page
-        marker = page.marker()
-        if marker is None or marker == params.get("marker"):
-            return
-        params = {**params, "marker": marker}
+def _listing(service: Service, path: str) -> Call:
+    return Call(service, "GET", path, lane=Lane.SWEEP)

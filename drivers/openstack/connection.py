@@ -8,6 +8,7 @@ import openstack
 import requests
 from keystoneauth1 import discover
 from keystoneauth1.identity.base import BaseIdentityPlugin
+from openstack import exceptions as sdk_errors
 from openstack.connection import Connection as Sdk
 from openstack.proxy import Proxy
 
@@ -61,6 +62,9 @@ class Connection:
             adapter = self._adapter(call.service)
             adapter.get_token()
             telemetry.sent_to(str(adapter.get_endpoint() or ""))
+        except sdk_errors.ServiceDisabledException as error:
+            words = f"The account has no {call.service} service."
+            raise Terminal(ErrorCode.UNSUPPORTED, words) from error
         except HostlerError:
             self.close()
             raise
@@ -102,7 +106,10 @@ class Connection:
             connect_retries=0,
             status_code_retries=0,
             global_request_id=call.global_request_id,
-            params=dict(call.params),
+            params={
+                **call.params,
+                **({"project_id": adapter.get_project_id()} if call.own else {}),
+            },
             json=call.body,
             microversion="{}.{}".format(*MICROVERSION) if call.service == "compute" else None,
             timeout=(self._settings.connect_timeout, self._settings.read_timeout),

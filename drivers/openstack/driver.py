@@ -11,15 +11,17 @@ from contracts.vm.states import VmState
 from drivers.base import (
     ActionRecord,
     Driver,
+    Inventories,
     Issued,
     Looked,
     Mark,
     Pauses,
     Powers,
     Reboots,
+    Resource,
     Rests,
 )
-from drivers.openstack import actions, errors, orders, sweep
+from drivers.openstack import actions, errors, inventory, orders, sweep
 from drivers.openstack.calls import Call
 from drivers.openstack.catalog import catalog
 from drivers.openstack.cloud import Cloud
@@ -35,8 +37,8 @@ class _Created(BaseModel):
     server: _Ref
 
 
-class OpenStackDriver(Driver, Powers, Reboots, Pauses, Rests):
-    """One account. What it needs of the cloud: Nova 2.79, Glance v2, Neutron v2."""
+class OpenStackDriver(Driver, Powers, Reboots, Pauses, Inventories, Rests):
+    """One account. What it needs of the cloud: Nova 2.79, Glance v2, Neutron v2; Cinder v3 if any."""
 
     def __init__(self, account: str, settings: OpenStackSettings | None = None) -> None:
         self.account = account
@@ -106,6 +108,21 @@ class OpenStackDriver(Driver, Powers, Reboots, Pauses, Rests):
         if request_id is None:
             return await actions.latest(self._cloud, server_id)
         return await actions.one(self._cloud, server_id, request_id)
+
+    def inventory(self) -> AsyncIterator[Sequence[Resource]]:
+        """GET /ports, /floatingips and /volumes/detail, of the account's own project."""
+        return inventory.inventory(self._cloud)
+
+    async def belongings(self, mark: Mark, server_id: str | None) -> Sequence[Resource]:
+        """The same lists, filtered by the mark; and the server's ports that Nova made."""
+        return await inventory.belongings(self._cloud, mark, server_id)
+
+    async def remove(self, resource: Resource, request_id: str) -> None:
+        """A look at it and at its server, then DELETE."""
+        if resource.kind == "server":
+            await self.delete(resource.id, request_id)
+        else:
+            await inventory.remove(self._cloud, resource, request_id)
 
     async def ping(self) -> None:
         """The cheapest question that Nova answers only to those who may ask."""

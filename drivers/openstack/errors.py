@@ -65,6 +65,13 @@ def is_no_server(call: Call, answer: Answer) -> bool:
     )
 
 
+def is_gone(answer: Answer) -> bool:
+    """Whether Neutron or Cinder itself says that there is no such thing; a proxy's 404 does not."""
+    said = _object(answer.content)
+    known = "NeutronError" in said or "itemNotFound" in said
+    return answer.status == HTTPStatus.NOT_FOUND and known
+
+
 def unreadable(call: Call, answer: Answer) -> Retry:
     """A success whose body makes no sense: a proxy's page, or one cut short."""
     return Retry(

@@ -1,13 +1,19 @@
 """How a list goes on: by the marker in the link to its next page."""
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
+from typing import TypeVar
 from urllib.parse import parse_qs, urlsplit
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
+
+from drivers.openstack import errors
+from drivers.openstack.calls import Call
+from drivers.openstack.cloud import Cloud
 
 
 class Link(BaseModel):
-    """One of a list's `…_links` in Nova and Neutron."""
+    """One of a list's `…_links` in Nova, Neutron and Cinder."""
 
     rel: str
     href: str
@@ -21,3 +27,31 @@ def next_marker(links: Iterable[Link]) -> str | None:
 def marker_in(href: str | None) -> str | None:
     """The marker of a link. Its host is not asked: behind a proxy it is often a wrong one."""
     return parse_qs(urlsplit(href or "").query).get("marker", [None])[0]
+
+
+class Page(BaseModel):
+    """One page of a list."""
+
+    def marker(self) -> str | None:
+        """The marker of the next page; None if this is the last."""
+        raise NotImplementedError
+
+
+PageT = TypeVar("PageT", bound=Page)
+
+
+async def pages(cloud: Cloud, call: Call, model: type[PageT]) -> AsyncIterator[PageT]:
+    """The pages that a call lists; Retry where one makes no sense."""
+    params = {**call.params, "limit": str(cloud.settings.page_size)}
+    while True:
+        asked = replace(call, params=params)
+        answer = await cloud.ask(asked)
+        try:
+            page = model.model_validate_json(answer.content)
+        except ValidationError as error:
+            raise errors.unreadable(asked, answer) from error
+        yield page
+        marker = page.marker()
+        if marker is None or marker == params.get("marker"):
+            return
+        params = {**params, "marker": marker}

@@ -1,7 +1,7 @@
 """Nova's JSON of a server, and what it says in Hostler's words."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -177,6 +177,21 @@ def mark_in(tags: Sequence[str]) -> Mark | None:
     """Whose server it is by its tags; None unless they say the VM and the project."""
     vm = next((tag.removeprefix(_VM_TAG) for tag in tags if tag.startswith(_VM_TAG)), "")
     project = next((t.removeprefix(_PROJECT_TAG) for t in tags if t.startswith(_PROJECT_TAG)), "")
+    return _mark(vm, project)
+
+
+def metadata_filter(mark: Mark) -> dict[str, str]:
+    """The item of a volume's metadata by which a VM's are found."""
+    return {_VM_TAG.rstrip(":"): str(mark.vm_id)}
+
+
+def mark_in_metadata(metadata: Mapping[str, str]) -> Mark | None:
+    """Whose a volume is by its metadata; None unless they say the VM and the project."""
+    vm, project = (metadata.get(name.rstrip(":"), "") for name in (_VM_TAG, _PROJECT_TAG))
+    return _mark(vm, project)
+
+
+def _mark(vm: str, project: str) -> Mark | None:
     if not vm or not project:
         return None
     try:

@@ -14,17 +14,20 @@ from typing import Any, TypeVar
 from chassis.errors import Retry, Terminal
 from contracts.catalog.events import CatalogEvent
 from contracts.errors import ErrorCode
+from contracts.inventory.events import ResourceKind
 from contracts.vm.commands import Create, Update
 from contracts.vm.states import Fault, VmSnapshot, VmState
 from drivers.base import (
     ActionRecord,
     Driver,
+    Inventories,
     Issued,
     Looked,
     Mark,
     Pauses,
     Powers,
     Reboots,
+    Resource,
     Rests,
     Seen,
 )
@@ -78,6 +81,8 @@ class FakeCloud:
         self.arrived: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
         """Method → set when a call to it has come."""
         self.records_kept = True
+        self.resources: dict[str, Resource] = {}
+        """What belongs to servers besides themselves."""
         self.resting: datetime | None = None
         """Until when the drivers say that the account rests."""
         self._faults: dict[str, deque[Ordered]] = defaultdict(deque)
@@ -100,6 +105,10 @@ class FakeCloud:
     ) -> None:
         """Have the next `times` calls of `method` fail so; orders are used up in turn."""
         self._faults[method].extend([Ordered(error, after_effect, late, meanwhile)] * times)
+
+    def calm(self) -> None:
+        """Forget the faults that were ordered and have not come yet."""
+        self._faults.clear()
 
     def called(self, method: str) -> int:
         """How often a method was called."""
@@ -144,6 +153,18 @@ class FakeCloud:
         )
         self.servers[server_id] = FakeServer(snapshot, mark, self.now)
         return server_id
+
+    def leave(
+        self,
+        kind: ResourceKind,
+        mark: Mark | None = None,
+        server_id: str | None = None,
+        name: str = "",
+    ) -> Resource:
+        """A port, volume or floating IP that is simply there. An unnamed port is the cloud's own."""
+        resource = Resource(kind, f"{kind}-{next(self._ids)}", name, mark, server_id)
+        self.resources[resource.id] = resource
+        return resource
 
     def alive(self) -> list[FakeServer]:
         """The servers that are not deleted, oldest first, also those that do not show yet."""
@@ -294,8 +315,29 @@ class ReadOnlyDriver(Driver):
         return Looked([Seen(s.snapshot, s.mark) for s in servers], self.cloud.now)
 
 
-class FakeDriver(ReadOnlyDriver, Powers, Reboots, Pauses, Rests):
+class FakeDriver(ReadOnlyDriver, Powers, Reboots, Pauses, Inventories, Rests):
     """A driver with every ability."""
+
+    async def inventory(self) -> AsyncIterator[Sequence[Resource]]:
+        yield await self.cloud.answer("inventory", lambda: list(self.cloud.resources.values()))
+
+    async def belongings(self, mark: Mark, server_id: str | None) -> Sequence[Resource]:
+        def effect() -> list[Resource]:
+            found = self.cloud.resources.values()
+            return [r for r in found if r.mark == mark or _made_for(r, server_id)]
+
+        return await self.cloud.answer("belongings", effect)
+
+    async def remove(self, resource: Resource, request_id: str) -> None:
+        def effect() -> None:
+            there = self.cloud.resources.get(resource.id)
+            alive = {s.snapshot.server_id for s in self.cloud.alive()}
+            if there is not None and (there != resource or there.server_id in alive):
+                raise Retry(ErrorCode.CLOUD_BUSY, f"The {resource.kind} is in use.")
+            self.cloud.resources.pop(resource.id, None)
+
+        self.cloud.requests.append(request_id)
+        await self.cloud.answer("remove", effect)
 
     def rests_until(self) -> datetime | None:
         resting = self.cloud.resting
@@ -331,3 +373,9 @@ class FakeDriver(ReadOnlyDriver, Powers, Reboots, Pauses, Rests):
             return self.cloud.take(method, server_id, to, task=task)
 
         return await self._order(method, request_id, effect)
+
+
+def _made_for(resource: Resource, server_id: str | None) -> bool:
+    """Whether it is a port that the cloud made for the server."""
+    made = resource.kind == "port" and resource.mark is None and not resource.name
+    return made and server_id is not None and resource.server_id == server_id

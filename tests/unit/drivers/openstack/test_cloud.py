@@ -1,8 +1,5 @@
 """What calls to OpenStack tell the governor of the account."""
 
-from collections.abc import Iterator
-from unittest.mock import patch
-
 import pytest
 import requests
 import yaml
@@ -11,39 +8,15 @@ from keystoneauth1 import exceptions as keystone
 from chassis.errors import HostlerError, Retry, Terminal
 from contracts.errors import ErrorCode
 from drivers.governor import Lane
-from drivers.openstack import errors
 from drivers.openstack.calls import Answer, Call
 from drivers.openstack.cloud import Cloud
-from drivers.openstack.connection import Connection
 from drivers.openstack.driver import OpenStackDriver
 from drivers.openstack.settings import OpenStackSettings
 from tests.unit.drivers.openstack.answers import answer
+from tests.unit.drivers.openstack.conftest import Sending
 
 GET = Call("compute", "GET", "/servers")
 POST = Call("compute", "POST", "/servers")
-
-
-class Sending:
-    """What the connection comes to, call by call; the last for ever."""
-
-    def __init__(self) -> None:
-        self.results: list[Answer | Exception] = [answer(200, {})]
-        self.calls: list[Call] = []
-
-    def __call__(self, _: Connection, call: Call) -> Answer:
-        self.calls.append(call)
-        result = self.results.pop(0) if len(self.results) > 1 else self.results[0]
-        if isinstance(result, Exception):
-            ending = errors.failure(result, sent=True, changes=call.changes)
-            raise ending or result from result
-        return result
-
-
-@pytest.fixture
-def sending() -> Iterator[Sending]:
-    made = Sending()
-    with patch.object(Connection, "send", autospec=True, side_effect=made):
-        yield made
 
 
 def cloud(**settings: int) -> Cloud:
