@@ -28,11 +28,12 @@ class Bell:
     def _committed(self, _session: Session) -> None:
         self.ring()
 
-    async def wait(self, at_most: float) -> None:
-        """Return when it rings, or after `at_most` seconds.
+    async def wait(self, at_most: float) -> bool:
+        """Return when it rings, or after `at_most` seconds; whether it rang.
 
         Not `wait_for`, which in Python 3.11 loses a cancel that comes with the wake-up.
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(at_most):
-                await self._rung.wait()
+                return await self._rung.wait()
+        return False

@@ -5,24 +5,29 @@ behind reads pages from the table until it has caught up.
 """
 
 import asyncio
-from collections import deque
+from bisect import bisect_right
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
+from fastapi.sse import format_sse_event
 from prometheus_client import Gauge
 from sqlalchemy import Select, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.database import Database
 from services.gateway.bell import Bell
+from services.gateway.resources import FollowedEvent
 from services.gateway.tables import EVENTS
 
 FOLLOWERS = Gauge("hostler_sse_followers", "Open GET /v1/events streams.")
 POLL_SECONDS = 0.3
 PAGE = 500
 KEPT = 2000
+QUIET_SECONDS = 15.0
+RESET = "hostler.reset"
 WILDCARD = ".*"
 
 
@@ -36,12 +41,23 @@ class Kept:
     type: str
     event: dict[str, Any]
 
+    @cached_property
+    def line(self) -> bytes:
+        """As it is sent; made once, for however many followers."""
+        data = FollowedEvent.model_validate(self.event).model_dump_json()
+        return format_sse_event(id=str(self.id), event=self.type, data_str=data)
+
 
 @dataclass(frozen=True)
 class Reset:
     """The follower's place is not in what is kept any more; it goes on behind `id`."""
 
     id: int
+
+    @property
+    def line(self) -> bytes:
+        """As it is sent."""
+        return format_sse_event(id=str(self.id), event=RESET, data_str=f'{{"id":{self.id}}}')
 
 
 @dataclass(frozen=True)
@@ -91,7 +107,7 @@ class Tail:
         self.stopping = stopping
         self._moved = Bell()
         self._newest: int | None = None
-        self._recent: deque[Kept] = deque()
+        self._recent: list[Kept] = []
         self._since = 0
         """`_recent` holds every event behind this one."""
 
@@ -105,6 +121,8 @@ class Tail:
         while True:
             if await self._read() < PAGE:
                 await self.bell.wait(POLL_SECONDS)
+            if self.stopping.is_set():
+                self._moved.ring()
 
     async def follow(self, wanted: Wanted, behind: int | None) -> AsyncGenerator[Kept | Reset]:
         """What is wanted and comes behind the event `behind` (None: from now on), in order.
@@ -112,18 +130,27 @@ class Tail:
         Ends when the service stops. Begins with a Reset if something behind `behind` is not kept
         any more, or was never said.
         """
+        async for some in self.batches(wanted, behind):
+            for each in some:
+                yield each
+
+    async def batches(
+        self, wanted: Wanted, behind: int | None
+    ) -> AsyncGenerator[list[Kept | Reset]]:
+        """The same by what there is at once; an empty one where nothing came for a while."""
         with FOLLOWERS.track_inprogress():
             place = await self._place(behind)
             if behind is not None and place != behind:
-                yield Reset(place)
+                yield [Reset(place)]
             while not self.stopping.is_set():
                 upto = self._newest or 0
                 if place >= upto:
-                    await self._moved.wait(1.0)
+                    if not await self._moved.wait(QUIET_SECONDS):
+                        yield []
                     continue
                 events, place = await self._between(wanted, place, upto)
-                for kept in events:
-                    yield kept
+                if events:
+                    yield [*events]
 
     async def _place(self, behind: int | None) -> int:
         while self._newest is None and not self.stopping.is_set():
@@ -145,8 +172,8 @@ class Tail:
 
     async def _between(self, wanted: Wanted, place: int, upto: int) -> tuple[list[Kept], int]:
         if place >= self._since:
-            behind = (kept for kept in self._recent if place < kept.id <= upto)
-            return [kept for kept in behind if wanted.covers(kept)], upto
+            first = bisect_right(self._recent, place, key=_id)
+            return [kept for kept in self._recent[first:] if wanted.covers(kept)], upto
         query = wanted.narrow(_events(place).where(EVENTS.c.id <= upto))
         async with self.database.reading() as session:
             found = await _kept(session, query)
@@ -165,10 +192,15 @@ class Tail:
 
     def _keep(self, found: list[Kept]) -> None:
         self._recent.extend(kept for kept in found if kept.id > (self._newest or 0))
-        for _ in range(len(self._recent) - KEPT):
-            self._since = self._recent.popleft().id
+        if (many := len(self._recent) - KEPT) > 0:
+            self._since = self._recent[many - 1].id
+            del self._recent[:many]
         self._newest = max(self._newest or 0, found[-1].id)
         self._moved.ring()
+
+
+def _id(kept: Kept) -> int:
+    return kept.id
 
 
 _NEWEST = select(func.max(EVENTS.c.id))

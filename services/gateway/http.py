@@ -4,12 +4,14 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from fastapi.sse import EventSourceResponse
 from prometheus_client import Counter, Histogram
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chassis import problems
@@ -25,15 +27,16 @@ _NOT_ALLOWED = 405
 _REFUSED = 400
 REQUESTS = Counter("hostler_http_requests", "Requests answered.", ["method", "route", "status"])
 SECONDS = Histogram("hostler_http_request_seconds", "Time to the answer.", ["method", "route"])
-_SECURITY = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-}
-_FOR_DATA = {
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Cache-Control": "no-store",
-}
+_REQUEST_ID_RAW = REQUEST_ID.lower().encode()
+_SECURITY = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+]
+_FOR_DATA = [
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cache-control", b"no-store"),
+]
 
 
 class Door:
@@ -52,7 +55,7 @@ class Door:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        passage = Passage(scope, send, self._allowed(scope["path"]))
+        passage = Passage(scope, send, self._allowed)
         with bound(request_id=passage.request_id):
             try:
                 await self._pass(passage, receive)
@@ -85,7 +88,7 @@ class Door:
         """The methods that a path knows: each may have a route of its own."""
         here = [route for route in self.routes if route.path_regex.match(path)]
         methods = {method for route in here for method in route.methods or ()}
-        if "GET" in methods and not any(route.is_sse_stream for route in here):
+        if "GET" in methods and not any(map(_streams, here)):
             methods.add("HEAD")
         return methods | {"OPTIONS"} if methods else methods
 
@@ -93,15 +96,21 @@ class Door:
 class Passage:
     """One request and its answer."""
 
-    def __init__(self, scope: Scope, send: Send, allowed: set[str]) -> None:
+    def __init__(self, scope: Scope, send: Send, allowed: Callable[[str], set[str]]) -> None:
         self.request_id = _request_id(scope)
         self.method = scope["method"] if scope["method"] in _METHODS else "other"
-        self.allowed = allowed
+        self.path: str = scope["path"]
+        self._allowed = allowed
         self.status = 0
         self.scope: Scope = {**scope, "method": "GET"} if self._is_head_of_get() else scope
         self.scope["state"] = {**scope.get("state", {}), "request_id": self.request_id}
         self._send = send
         self._began = time.perf_counter()
+
+    @cached_property
+    def allowed(self) -> set[str]:
+        """The methods that the path knows; looked for only where it matters."""
+        return self._allowed(self.path)
 
     @property
     def allow(self) -> str:
@@ -116,7 +125,7 @@ class Passage:
         """Send a part of the answer; of the answer to HEAD only what stands above the body."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            self._add_headers(MutableHeaders(raw=message["headers"]))
+            message = {**message, "headers": self._headers(message)}
         elif self.method == "HEAD" and message["type"] == "http.response.body":
             message = {**message, "body": b""}
         await self._send(message)
@@ -132,15 +141,21 @@ class Passage:
         if self.status >= _REFUSED:
             LOG.info("%s %s answered %d", self.method, template, self.status)
 
-    def _add_headers(self, headers: MutableHeaders) -> None:
-        headers[REQUEST_ID] = self.request_id
+    def _headers(self, message: Message) -> list[tuple[bytes, bytes]]:
+        """The answer's own headers, and what every answer says besides."""
+        said = dict(message["headers"])
+        more = [(_REQUEST_ID_RAW, self.request_id.encode()), *_SECURITY]
         if self.status == _NOT_ALLOWED and self.allowed:
-            headers["Allow"] = self.allow
-        for name, value in _SECURITY.items():
-            headers[name] = value
-        if not headers.get("content-type", "").startswith("text/html"):
-            for name, value in _FOR_DATA.items():
-                headers.setdefault(name, value)
+            more.append((b"allow", self.allow.encode()))
+        more = [each for each in message["headers"] if each[0] not in dict(more)] + more
+        if not said.get(b"content-type", b"").startswith(b"text/html"):
+            more += [each for each in _FOR_DATA if each[0] not in said]
+        return more
+
+
+def _streams(route: APIRoute) -> bool:
+    kind: object = route.response_class
+    return isinstance(kind, type) and issubclass(kind, EventSourceResponse)
 
 
 def _limited(receive: Receive, most: int) -> Receive:

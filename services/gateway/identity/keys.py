@@ -5,12 +5,14 @@ a look-up nor a copy of the table gives anything away. A checked key is trusted 
 (`HOSTLER_KEY_CACHE`): a revoked one works that much longer at most.
 """
 
+import asyncio
 import hashlib
 import hmac
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -50,6 +52,8 @@ class Keys:
         self._pepper = pepper
         self._cached_for = cached_for
         self._cache: dict[bytes, tuple[Caller, datetime]] = {}
+        self._looked_for: dict[bytes, asyncio.Task[Caller | None]] = {}
+        """Look-ups under way: however many requests come with one key, one asks for it."""
 
     async def check(self, secret: str) -> Caller | None:
         """Who a key belongs to; None if it is unknown or revoked."""
@@ -60,10 +64,11 @@ class Keys:
         if caller is not None and until is not None and self.clock() < until:
             return caller
         self._cache.pop(digest, None)
-        caller = await self._find(digest)
-        if caller is not None:
-            self._remember(digest, caller)
-        return caller
+        looking = self._looked_for.get(digest)
+        if looking is None:
+            looking = self._looked_for[digest] = asyncio.create_task(self._look(digest))
+            looking.add_done_callback(partial(self._looked, digest))
+        return await asyncio.shield(looking)
 
     async def make(
         self, session: AsyncSession, caller: Caller, name: str, secret: str | None = None
@@ -92,6 +97,18 @@ class Keys:
     def forget(self) -> None:
         """Check every key anew: one was revoked here."""
         self._cache.clear()
+        self._looked_for.clear()
+
+    def _looked(self, digest: bytes, task: asyncio.Task[Caller | None]) -> None:
+        if self._looked_for.get(digest) is task:
+            del self._looked_for[digest]
+
+    async def _look(self, digest: bytes) -> Caller | None:
+        caller = await self._find(digest)
+        # One that was revoked here meanwhile is not to be remembered.
+        if caller is not None and self._looked_for.get(digest) is asyncio.current_task():
+            self._remember(digest, caller)
+        return caller
 
     async def _find(self, digest: bytes) -> Caller | None:
         unrevoked = (API_KEYS.c.hash == digest) & API_KEYS.c.revoked_at.is_(None)
