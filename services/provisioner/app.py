@@ -11,13 +11,15 @@ from chassis.leases import Clock
 from chassis.service import Service
 from contracts.message import utc_now
 from contracts.operation.states import FINAL, OperationState
-from contracts.topics import VM_COMMANDS, VM_EVENTS
+from contracts.topics import CLOUD_INVENTORY, VM_COMMANDS, VM_EVENTS
 from drivers import registry
 from drivers.base import Driver
+from services.provisioner import ledger
 from services.provisioner.clouds import Clouds
 from services.provisioner.handlers import Handlers
 from services.provisioner.line import move_up
 from services.provisioner.measures import OPEN
+from services.provisioner.orphans import Orphans
 from services.provisioner.outcome import Outcome
 from services.provisioner.settings import ProvisionerSettings
 from services.provisioner.tables import Operation
@@ -43,6 +45,9 @@ class Provisioner(Service):
         self.background("worker", self._work)
         self.background("leases", self.worker.renew_leases)
         self.background("line", self._move_up)
+        self.orphans = Orphans(self.database, clouds, settings, clock, outcome.random)
+        self.consume_many(CLOUD_INVENTORY, self.orphans.on_inventory)
+        self.background("orphans", self.orphans.run)
         self.background("measure", self._measure)
         self.check("clouds", clouds.status, required=False)
 
@@ -63,9 +68,10 @@ class Provisioner(Service):
         """Count what is open, and drop what ended long ago."""
         while True:
             open_ = select(Operation.state, func.count()).where(Operation.ended_at.is_(None))
-            old = Operation.ended_at < self.clock() - self.retention
+            old = self.clock() - self.retention
             async with self.database.session() as session:
-                await session.execute(delete(Operation).where(old))
+                await session.execute(delete(Operation).where(Operation.ended_at < old))
+                await ledger.forget(session, old)
                 rows = (await session.execute(open_.group_by(Operation.state))).tuples().all()
             counts = dict(rows)
             for state in set(OperationState) - FINAL:

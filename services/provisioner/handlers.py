@@ -65,13 +65,13 @@ class Handlers:
         ]
         if not seen:
             return
-        await keep(session, seen)
+        news = await keep(session, seen)
         fronts = await front_of(session, {sight.vm_id for sight in seen})
         for sight in seen:
             operation = fronts.get(sight.vm_id)
             if operation is not None and operation.ended_at is None:
                 await self._judge(session, operation, sight)
-        await self._note_deleted(session, seen)
+        await self._note_deleted(session, [sight for sight in seen if sight.vm_id in news])
         if await endings.conclude(session, self.clock()):
             self._wake_after_commit(session)
 

@@ -39,8 +39,11 @@ class Sight:
         return isinstance(self.data, Changed) and "state" in self.data.new
 
 
-async def keep(session: AsyncSession, seen: Sequence[Sight]) -> None:
-    """Write down the latest of each VM, in one order, so that no two transactions wait in a ring."""
+async def keep(session: AsyncSession, seen: Sequence[Sight]) -> set[UUID]:
+    """Write down the latest of each VM; those of which it was news.
+
+    In one order, so that no two transactions wait in a ring.
+    """
     latest: dict[UUID, Sight] = {}
     for sight in seen:
         known = latest.get(sight.vm_id)
@@ -56,7 +59,8 @@ async def keep(session: AsyncSession, seen: Sequence[Sight]) -> None:
         set_=values | {"since": case((same, had.since), else_=told.since)},
         where=had.version < told.version,
     )
-    await session.execute(upsert, [_row(latest[vm_id]) for vm_id in sorted(latest)])
+    rows = [_row(latest[vm_id]) for vm_id in sorted(latest)]
+    return set((await session.execute(upsert.returning(had.vm_id), rows)).scalars())
 
 
 def _row(sight: Sight) -> dict[str, object]:

@@ -31,6 +31,8 @@ class Bench:
         self.settings = settings
         self.clock = VirtualClock()
         self.cloud = FakeCloud(self.clock)
+        self.others: dict[str, FakeCloud] = {}
+        """Accounts that are on clouds of their own."""
         self.driver: type[ReadOnlyDriver] = FakeDriver
         self.services: list[Provisioner] = []
         self.service = self.another()
@@ -44,7 +46,7 @@ class Bench:
         made = build(
             settings,
             clock=self.clock,
-            drivers=lambda account: self.driver(self.cloud, account),
+            drivers=lambda account: self.driver(self.others.get(account, self.cloud), account),
             random=lambda: 1.0,
         )
         self.services.append(made)
@@ -121,7 +123,7 @@ class Bench:
         changed = Changed(
             origin="external",
             old={},
-            new={},
+            new={"state": vm.state},
             version=self.version,
             observed_at=self.cloud.now,
             vm=vm,
