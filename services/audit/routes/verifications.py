@@ -21,7 +21,7 @@ _AGAIN = timedelta(seconds=5)
 
 
 class Wanted(BaseModel):
-    """How to walk; unknown fields and parameters are refused."""
+    """How to walk; unknown parameters are refused."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -77,11 +77,10 @@ def router(runs: Runs, door: Door, budget: int) -> APIRouter:
         request: Request,
         response: Response,
         caller: Annotated[Caller, Depends(door.enter)],
-        wanted: Wanted | None = None,
+        wanted: Annotated[Wanted, Query()],
     ) -> Run:
         """Walk the ledger in the background; the walk that is under way, if it is of that kind."""
-        full = wanted.full if wanted is not None else False
-        run_id = await runs.ask(full=full, asked_by=caller.actor)
+        run_id = await runs.ask(full=wanted.full, asked_by=caller.actor)
         response.headers["Location"] = f"{request.url.path}/{run_id}"
         return await _found(run_id)
 
