@@ -21,6 +21,7 @@ from services.gateway.preferences import Wait
 from services.gateway.reading import vms
 from services.gateway.reading.pages import page_of
 from services.gateway.resources import Operation, Vm
+from services.gateway.routes import history
 from services.gateway.routes.answers import Key, accept, command_responses
 from services.gateway.routes.guard import guarded
 from services.gateway.tables import VMS
@@ -106,10 +107,21 @@ async def list_vms(
 
 @ROUTER.get(
     "/{vm_id}",
+    response_model=Vm | history.PastVm,
     responses={200: {"headers": _ETAG}, **documents.problems(ErrorCode.NOT_FOUND)},
 )
-async def show_vm(vm_id: UUID, gateway: Here, caller: Viewer, response: Response) -> Vm:
-    """Show a VM, with the operation under way."""
+async def show_vm(
+    *,
+    vm_id: UUID,
+    request_id: RequestId,
+    gateway: Here,
+    caller: Viewer,
+    response: Response,
+    at: Annotated[Moment | None, Query(description="As it was then; ISO 8601.")] = None,
+) -> Vm | Response:
+    """Show a VM, with the operation under way; with `at`, what was last seen of it by then."""
+    if at is not None:
+        return await history.show_at(gateway, caller, vm_id, at, request_id)
     async with gateway.database.reading() as session:
         row = await vms.find(session, caller.project_id, vm_id)
     response.headers["ETag"] = etag(row.revision)
