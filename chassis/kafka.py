@@ -184,7 +184,12 @@ async def _parsed(raw: _Raw, parse: Callable[[_Raw], Awaitable[KafkaMessage]]) -
 
 async def _records(message: KafkaMessage) -> list[Record]:
     """Leave reading the records to `consume`, which can tell poison from trouble."""
+    return records_of(cast("_Raw", message.raw_message))
+
+
+def records_of(raw: _Raw) -> list[Record]:
+    """Aiokafka's records as they are read here."""
     return [
         received(r.topic, r.partition, r.offset, r.key, r.headers, r.value, r.timestamp)
-        for r in cast("_Raw", message.raw_message)
+        for r in raw
     ]
