@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
@@ -17,6 +16,7 @@ from simulator.api import ApiError, Call, Reply, Service
 from simulator.compute.versions import asked_for, minor_of
 from simulator.control import control_app
 from simulator.faults import ApiCall, Fault
+from simulator.ids import new_id
 from simulator.routing import Match, Router
 from simulator.world import World
 
@@ -163,7 +163,7 @@ def _exchange(scope: Scope, match: Match) -> _Exchange:
         query=query,
         headers=headers,
         root_url=f"{scope['scheme']}://{host}",
-        request_id=f"req-{uuid.uuid4()}",
+        request_id=f"req-{new_id()}",
         began=time.perf_counter(),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Protocol
 
 
@@ -44,12 +45,17 @@ class HandClock:
 
 def zulu(at: float) -> str:
     """`2026-11-23T00:43:50Z`: OpenStack keeps whole seconds and cuts, never rounds."""
-    return datetime.fromtimestamp(int(at), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _second(int(at)) + "Z"
 
 
 def micros(at: float) -> str:
     """`2026-11-23T00:43:50.000000`: the form of launched_at and of instance actions."""
-    return datetime.fromtimestamp(int(at), UTC).strftime("%Y-%m-%dT%H:%M:%S.000000")
+    return _second(int(at)) + ".000000"
+
+
+@lru_cache(maxsize=4096)
+def _second(at: int) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def parse(text: str) -> float:

@@ -27,7 +27,8 @@ POST   /control/servers/{id}/set      changed by itself: {"status": "SHUTOFF", "
 "fault_message": "…", "metadata": {…}, "tags": […]}
 POST   /control/servers/{id}/delete   deleted as if by another (it stays in changes-since)
 POST   /control/servers         many at once, ACTIVE: {"count": 1000, "project": "demo",
-"name": "load", "tags": […]}
+"name": "load", "tags": […]}; {uuid} in a tag: another
+for each
 
 POST   /control/quota           {"project": "other", "instances": 2, "cores": -1, "ports": 5, …}
 POST   /control/tokens/expire   every token is worth nothing: 401 until clients log in again;
@@ -47,6 +48,7 @@ from __future__ import annotations
 import random
 import re
 import uuid
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Annotated, Literal
 
@@ -59,6 +61,7 @@ from simulator.compute.model import Fault as ServerFault
 from simulator.compute.model import Nic, Power, Server
 from simulator.compute.nova import BuildRule
 from simulator.faults import Fault
+from simulator.ids import new_id
 from simulator.world import World
 
 
@@ -377,26 +380,31 @@ def _project(world: World, name: str) -> str:
     return project_id
 
 
-def _made(world: World, asked: ServersIn, number: int, now: float) -> Server:
+def _maker(world: World, asked: ServersIn, now: float) -> Callable[[int], Server]:
     nova, project = world.compute, _project(world, asked.project)
     network = next(n for n in world.network.networks.values() if n.owner == project)
     user, image = world.identity.user(asked.project), next(iter(world.images.by_id.values()))
-    name = f"{asked.name}-{number}"
-    return Server(
-        id=str(uuid.uuid4()), seq=nova.servers.next_seq(), name=name, hostname=name,
-        project_id=project, user_id=user.id if user else "",
-        flavor=next(iter(nova.flavors.values())), image_id=image.id,
-        image_properties=dict(image.spec.properties), created=now, updated=now, launched=now,
-        vm_state="active", task_state="", power_state=Power.RUNNING, host="compute1",
-        tags=list(asked.tags), nics=[Nic(network.id)],
-    )  # fmt: skip
+    flavor = next(iter(nova.flavors.values()))
+
+    def make(number: int) -> Server:
+        name = f"{asked.name}-{number}"
+        return Server(
+            id=new_id(), seq=nova.servers.next_seq(), name=name, hostname=name,
+            project_id=project, user_id=user.id if user else "", flavor=flavor, image_id=image.id,
+            image_properties=dict(image.spec.properties), created=now, updated=now, launched=now,
+            vm_state="active", task_state="", power_state=Power.RUNNING, host="compute1",
+            tags=[tag.replace("{uuid}", new_id()) for tag in asked.tags], nics=[Nic(network.id)],
+        )  # fmt: skip
+
+    return make
 
 
 def _servers(app: FastAPI, world: World) -> None:
     async def make(asked: ServersIn) -> CountOut:
         now = world.advance()
+        make_one = _maker(world, asked, now)
         for number in range(asked.count):
-            server = _made(world, asked, number, now)
+            server = make_one(number)
             world.network.plug(server, now)
             world.compute.servers.add(server)
         return CountOut(count=asked.count)
@@ -481,7 +489,7 @@ def _record(app: FastAPI, world: World) -> None:
         world.calls.clear()
 
     async def health() -> HealthOut:
-        return HealthOut(servers=len(world.compute.servers.live(None)))
+        return HealthOut(servers=world.compute.servers.count)
 
     app.add_api_route("/calls", calls, methods=["GET"])
     app.add_api_route("/calls", forget, methods=["DELETE"], status_code=204)

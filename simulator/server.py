@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Generator
 from pathlib import Path
 
@@ -91,17 +92,21 @@ class _Server(uvicorn.Server):
 async def _keep(world: World, snapshot: Snapshot, ended: asyncio.Event) -> None:
     """Write the snapshot every second in which something changed; a full disk is told, not fatal.
 
-    It is asked to end, never cancelled: a cancelled write would go on in its thread.
+    A large one is written less often, so that it takes a tenth of the time at most. It is asked to
+    end, never cancelled: a cancelled write would go on in its thread.
     """
+    pause = 1.0
     while not ended.is_set():
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(1.0):
+            async with asyncio.timeout(pause):
                 await ended.wait()
         world.advance()
         if not snapshot.dirty:
             continue
+        begun = time.monotonic()
         try:
             await asyncio.to_thread(snapshot.write, snapshot.encode())
+            pause = max(1.0, 10 * (time.monotonic() - begun))
         except OSError as error:
             snapshot.lost = True
             sys.stderr.write(f"simulator: the snapshot could not be written: {error}\n")

@@ -1,6 +1,6 @@
 """The cloud's memory in one JSON file, so that a restart keeps its servers.
 
-Each server's JSON is kept and written again only when the server changed.
+The JSON of each server and port is kept and made again only when it changed.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from simulator.volume import Volume
 from simulator.world import World
 
 _SERVER = TypeAdapter(Server)
+_PORT = TypeAdapter(Port)
 _TOKENS, _PORTS = TypeAdapter(list[Token]), TypeAdapter(list[Port])
 _KEYS, _VOLUMES = TypeAdapter(list[KeyPair]), TypeAdapter(list[Volume])
 _FLOATING = TypeAdapter(list[FloatingIp])
@@ -33,6 +34,7 @@ class Snapshot:
         self._world = world
         self._path = path
         self._servers: dict[str, bytes] = {}
+        self._ports: dict[str, bytes] = {}
         self.lost = False  # the last write failed: try again though nothing changed
 
     def load(self) -> int:
@@ -80,11 +82,12 @@ class Snapshot:
         """The file's content; from now on nothing is dirty."""
         world = self._world
         self._refresh()
+        self._refresh_ports()
         world.compute.dirty = world.network.dirty = False
         world.identity.dirty = world.volumes.dirty = False
         parts = {
             b"servers": b"[" + b",\n".join(self._servers.values()) + b"]",
-            b"ports": _PORTS.dump_json(list(world.network.ports.values())),
+            b"ports": b"[" + b",\n".join(self._ports.values()) + b"]",
             b"floating": _FLOATING.dump_json(list(world.network.floating.values())),
             b"keypairs": _KEYS.dump_json(list(world.compute.keypairs.values())),
             b"volumes": _VOLUMES.dump_json(list(world.volumes.volumes.values())),
@@ -105,6 +108,19 @@ class Snapshot:
             else:
                 self._servers[server_id] = _SERVER.dump_json(server)
         table.dirty.clear()
+
+    def _refresh_ports(self) -> None:
+        store = self._world.network
+        if store.renewed:
+            self._ports.clear()
+            store.renewed = False
+        for port_id in store.touched:
+            port = store.ports.get(port_id)
+            if port is None:
+                self._ports.pop(port_id, None)
+            else:
+                self._ports[port_id] = _PORT.dump_json(port)
+        store.touched.clear()
 
     def write(self, content: bytes) -> None:
         """Put the content in the file's place, whole or not at all."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -11,6 +10,7 @@ from urllib.parse import urlencode
 
 from simulator.api import ApiError, Call, Endpoint, Reply, is_object
 from simulator.clock import micros
+from simulator.ids import new_id
 
 _MEDIA = "application/vnd.openstack.volume+json;version=3"
 _BUILD = 0.3  # seconds that a volume is `creating`
@@ -54,7 +54,7 @@ class VolumeStore:
 
     def attach(self, volume: Volume, server_id: str, now: float) -> None:
         """The server has it from now on."""
-        volume.server_id, volume.attachment_id = server_id, str(uuid.uuid4())
+        volume.server_id, volume.attachment_id = server_id, new_id()
         volume.attached = now
         self.dirty = True
 
@@ -187,7 +187,7 @@ def create_volume(call: Call) -> Reply:
         raise ApiError(400, words + f"{size!r} is not of type 'integer'")
     metadata = given.get("metadata")
     made = Volume(
-        id=str(uuid.uuid4()),
+        id=new_id(),
         name=str(given.get("name") or ""),
         description=None if given.get("description") is None else str(given["description"]),
         size=size,

@@ -4,9 +4,6 @@
 from __future__ import annotations
 
 import re
-import secrets
-import string
-import uuid
 from collections.abc import Mapping, Sequence
 
 from simulator.api import ApiError, Call, Reply, is_array, is_object
@@ -16,6 +13,7 @@ from simulator.compute.model import Flavor, Nic, Server
 from simulator.compute.quotas import check_quota
 from simulator.compute.servers import record
 from simulator.compute.view import links
+from simulator.ids import new_id, new_word
 from simulator.image import StoredImage
 from simulator.schema import require
 
@@ -34,7 +32,7 @@ def create(call: Call) -> Reply:
     if least > count:
         raise ApiError(400, "min_count must be <= max_count")
     make = _checked(call, given, count)
-    reservation = "r-" + "".join(secrets.choice(string.ascii_lowercase) for _ in range(8))
+    reservation = "r-" + new_word(8)
     hints = body.get("os:scheduler_hints", body.get("OS-SCH-HNT:scheduler_hints"))
     servers = [make(i + 1 if count > 1 else 0, reservation) for i in range(count)]
     for server in servers:
@@ -59,7 +57,7 @@ class _Maker:
         call, given = self._call, self._given
         name = str(given["name"]).strip() + (f"-{number}" if number else "")
         server = Server(
-            id=str(uuid.uuid4()),
+            id=new_id(),
             seq=call.world.compute.servers.next_seq(),
             name=name,
             hostname=str(given.get("hostname") or _hostname(name)),
@@ -234,6 +232,6 @@ def _answer(call: Call, given: Json, server: Server) -> Reply:
         "links": found,
         "OS-DCF:diskConfig": server.disk_config,
         "security_groups": groups or [{"name": "default"}],
-        "adminPass": _text(given, "adminPass") or secrets.token_urlsafe(9),
+        "adminPass": _text(given, "adminPass") or new_word(12),
     }
     return Reply(202, {"server": body}, {"Location": str(found[0]["href"])})

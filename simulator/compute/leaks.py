@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from simulator.compute.model import Server
+from simulator.ids import new_id
 from simulator.network.store import NetworkStore
 from simulator.volume import Volume, VolumeStore
 
@@ -44,7 +44,7 @@ def leave(
         pairs = [tag.rpartition(":") for tag in server.tags]
         volumes.make(
             Volume(
-                id=str(uuid.uuid4()), name=f"{server.name}-left", description=None, size=1,
+                id=new_id(), name=f"{server.name}-left", description=None, size=1,
                 project_id=server.project_id, user_id=server.user_id, created=now,
                 metadata={key: value for key, _, value in pairs if key},
             )

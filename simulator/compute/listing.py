@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from urllib.parse import urlencode
 
 from simulator.api import ApiError, Call, Reply
@@ -50,6 +51,8 @@ _SORT: Mapping[str, Callable[[Server], str | float]] = {
     "project_id": lambda s: s.project_id,
     "image_ref": lambda s: s.image_id,
 }
+# What a plain page of a tenant's own does not have.
+_APART = {"all_tenants", "deleted", "tags"}
 Test = Callable[[Server], bool]
 
 
@@ -87,10 +90,21 @@ def _page(call: Call) -> tuple[Sequence[Server], int]:
     _check_query(call)
     since, before = _times(wanted)
     tests = _tests(call, wanted, before)
-    servers = _source(call, wanted, since, before)
-    found = (s for s in _ordered(call, servers) if all(test(s) for test in tests))
+    found = (s for s in _found(call, wanted, since, before) if all(test(s) for test in tests))
     limit = _limit(call)
-    return _cut(found, call, limit), limit
+    return list(islice(found, limit)), limit
+
+
+def _found(
+    call: Call, wanted: Mapping[str, list[str]], since: float | None, before: float | None
+) -> Iterable[Server]:
+    """In the order asked for, from the marker on. A plain page costs what is on it."""
+    last = _marker(call)
+    sorted_ = any(name == "sort_key" for name, _ in call.query)
+    if since is before is None and not sorted_ and not _APART & wanted.keys():
+        return call.world.compute.servers.after(call.who.project_id, last)
+    found = _ordered(call, _source(call, wanted, since, before))
+    return found if last is None else _behind(found, last, in_order=not sorted_)
 
 
 def _wanted(call: Call) -> dict[str, list[str]]:
@@ -154,6 +168,8 @@ def _source(call: Call, wanted: Mapping[str, list[str]], since: float | None,
     project = None if everyone else who.project_id
     if since is not None:
         found = table.changed_since(since)
+    elif "tags" in wanted and before is None and "deleted" not in wanted:
+        found = table.tagged(wanted["tags"][-1].split(",")[0])
     elif before is not None or _true(wanted, "deleted"):
         found = sorted(table.everything(), key=lambda s: s.seq)
     else:
@@ -261,27 +277,20 @@ def _limit(call: Call) -> int:
     return PAGE if not text else min(int(text), PAGE)
 
 
-def _cut(found: Iterable[Server], call: Call, limit: int) -> Sequence[Server]:
+def _marker(call: Call) -> Server | None:
     marker = call.param("marker")
     if marker is None:
-        return _take(iter(found), limit)
-    if not is_uuid(marker) or call.world.compute.servers.find(marker) is None:
+        return None
+    found = call.world.compute.servers.find(marker) if is_uuid(marker) else None
+    if found is None:
         raise ApiError(400, f"marker [{marker}] not found")
-    return _take(_behind(found, call, marker), limit)
+    return found
 
 
-def _behind(found: Iterable[Server], call: Call, marker: str) -> Iterable[Server]:
-    """What follows the marker, which may have left the list meanwhile."""
-    if any(name == "sort_key" for name, _ in call.query):
-        seen = False
-        for server in found:
-            if seen:
-                yield server
-            seen = seen or server.id == marker
-        return
-    last = call.world.compute.servers.find(marker)
-    yield from (s for s in found if last is not None and s.seq < last.seq)
-
-
-def _take(found: Iterable[Server], limit: int) -> Sequence[Server]:
-    return [server for _, server in zip(range(limit), found, strict=False)]
+def _behind(found: Iterable[Server], last: Server, *, in_order: bool) -> Iterable[Server]:
+    """What follows the last one, which may have left the list meanwhile."""
+    seen = False
+    for server in found:
+        if server.seq < last.seq if in_order else seen:
+            yield server
+        seen = seen or server is last

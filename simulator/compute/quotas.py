@@ -11,12 +11,8 @@ from simulator.compute.model import Flavor
 
 def used_by(call: Call, project_id: str) -> Mapping[str, int]:
     """Instances, cores and MiB of RAM; a server counts until it is deleted."""
-    servers = call.world.compute.servers.live(project_id)
-    return {
-        "instances": len(servers),
-        "cores": sum(s.flavor.vcpus for s in servers),
-        "ram": sum(s.flavor.ram for s in servers),
-    }
+    used = call.world.compute.servers.usage(project_id)
+    return {"instances": used.instances, "cores": used.cores, "ram": used.ram}
 
 
 def check_quota(call: Call, flavor: Flavor, count: int) -> None:

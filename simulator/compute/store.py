@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from operator import attrgetter
 
 from simulator.compute.model import Server, Step
+from simulator.tagged import Tagged
 
 KEEP_DELETED = 20_000  # deleted servers remembered for changes-since
 
 _by_seq = attrgetter("seq")
+
+
+@dataclass(slots=True)
+class Usage:
+    """What a project's servers use; `ram` in MiB."""
+
+    instances: int = 0
+    cores: int = 0
+    ram: int = 0
 
 
 class Servers:
@@ -25,6 +36,9 @@ class Servers:
         self._on_step = on_step
         self._all: dict[str, Server] = {}
         self._live: dict[str, list[Server]] = {}
+        self._usage: dict[str, Usage] = {}
+        self._tagged = Tagged()
+        self._tags: dict[str, Sequence[str]] = {}
         self._changed: dict[str, None] = {}  # ids, the latest change last
         self._gone: dict[str, None] = {}  # ids of deleted ones, the oldest first
         self._due: list[tuple[float, int, int, str]] = []
@@ -48,6 +62,8 @@ class Servers:
             self._gone[server.id] = None
             return
         self._live.setdefault(server.project_id, []).append(server)
+        self._count(server, 1)
+        self._index(server, server.tags)
         self._schedule(server)
 
     def find(self, server_id: str) -> Server | None:
@@ -63,6 +79,39 @@ class Servers:
         if project_id is not None:
             return self._live.get(project_id, [])
         return sorted((s for servers in self._live.values() for s in servers), key=_by_seq)
+
+    @property
+    def count(self) -> int:
+        """How many exist."""
+        return sum(len(servers) for servers in self._live.values())
+
+    def usage(self, project_id: str) -> Usage:
+        """What a project's servers use; one counts until it is deleted."""
+        return self._usage.get(project_id) or Usage()
+
+    def tagged(self, tag: str) -> list[Server]:
+        """Those that exist and carry a tag, the oldest first."""
+        return sorted((self._all[i] for i in self._tagged.ids(tag)), key=_by_seq)
+
+    def after(self, project_id: str, server: Server | None) -> Iterator[Server]:
+        """A project's, the newest first, from the one before `server` on."""
+        servers = self._live.get(project_id, [])
+        end = len(servers) if server is None else bisect_left(servers, server.seq, key=_by_seq)
+        return (servers[i] for i in range(end - 1, -1, -1))
+
+    def _count(self, server: Server, sign: int) -> None:
+        usage = self._usage.setdefault(server.project_id, Usage())
+        usage.instances += sign
+        usage.cores += sign * server.flavor.vcpus
+        usage.ram += sign * server.flavor.ram
+
+    def _index(self, server: Server, tags: Sequence[str]) -> None:
+        had = self._tags.pop(server.id, ())
+        if had or tags:
+            self._tagged.drop(server.id, had)
+            self._tagged.put(server.id, tags)
+        if tags:
+            self._tags[server.id] = tuple(tags)
 
     def changed_since(self, second: float) -> list[Server]:
         """Those whose `updated` is not before that, deleted ones too; costs what changed."""
@@ -120,6 +169,8 @@ class Servers:
         """A change that Nova does not date (tags, a deleted metadata item)."""
         self._views.pop(server.id, None)
         self.dirty.add(server.id)
+        if not server.deleted and tuple(server.tags) != self._tags.get(server.id, ()):
+            self._index(server, server.tags)
 
     def bury(self, server: Server) -> None:
         """The server is deleted: out of the lists, kept for changes-since."""
@@ -139,6 +190,8 @@ class Servers:
         index = bisect_left(servers, server.seq, key=_by_seq)
         if index < len(servers) and servers[index] is server:
             del servers[index]
+            self._count(server, -1)
+            self._index(server, ())
 
     def _drop(self, server_id: str) -> None:
         for table in (self._all, self._changed, self._gone, self._views):

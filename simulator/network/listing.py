@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 from urllib.parse import urlencode
 
 from simulator.api import ApiError, Call, Reply, is_array, is_object
-from simulator.network.tagged import FILTERS, fits
+from simulator.tagged import FILTERS, fits
 
 Json = Mapping[str, object]
 _PAGING = {"limit", "marker", "sort_key", "sort_dir", "fields", "page_reverse"}

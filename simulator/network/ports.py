@@ -78,8 +78,9 @@ def create(call: Call) -> Reply:
     port.device_owner = str(given.get("device_owner", ""))
     store.own(port, str(given.get("device_id", "")))
     tags = given.get("tags")
-    store.tag(port, [str(tag) for tag in tags] if is_array(tags) else [], call.now)
     port.name, port.description = str(given.get("name", "")), str(given.get("description", ""))
+    if is_array(tags):
+        store.tag(port, [str(tag) for tag in tags], call.now)
     return Reply(201, {"port": view(call, port)})
 
 
@@ -92,7 +93,7 @@ def update(call: Call) -> Reply:
     if "device_id" in given:
         call.world.network.own(port, str(given["device_id"]))
     port.updated, port.revision = call.now, port.revision + 1
-    call.world.network.dirty = True
+    call.world.network.touch(port)
     return Reply(200, {"port": view(call, port)})
 
 

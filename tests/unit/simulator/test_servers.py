@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from simulator.clock import HandClock, zulu
+from simulator.seed import named_id
 from tests.unit.simulator.conftest import Caller
 
 
@@ -95,3 +96,41 @@ async def test_a_path_that_is_none_is_404_in_each_service(demo: Caller) -> None:
     for path in ("/compute/v2.1/nothing", "/network/v2.0/nothing", "/image/v2/nothing",
                  "/volume/v3/nothing", "/identity/v3/nothing", "/nothing"):  # fmt: skip
         assert (await demo.http.get(path, headers=demo.headers)).status_code == 404
+
+
+async def test_tags_find_what_carries_them_now_and_nothing_that_did(
+    demo: Caller, clock: HandClock
+) -> None:
+    first, second = await demo.active(clock, tags=["a", "b"]), await demo.active(clock, tags=["a"])
+    third = await demo.active(clock)
+    assert await demo.ids("tags=a") == [second, first]
+    assert await demo.ids("tags=a&sort_key=created_at&sort_dir=asc") == [first, second]
+    assert await demo.ids("tags=b,a") == [first]
+    await demo.call("PUT", f"/servers/{third}/tags", {"tags": ["a"]})
+    await demo.call("DELETE", f"/servers/{second}/tags/a")
+    assert await demo.ids("tags=a") == [third, first]
+    assert await demo.ids(f"tags=a&limit=1&marker={third}") == [first]
+    await demo.call("DELETE", f"/servers/{first}")
+    clock.turn(30)
+    await demo.call("POST", f"/control/servers/{third}/vanish")
+    assert await demo.ids("tags=a") == []
+
+
+async def test_what_a_project_uses_is_counted_until_it_is_deleted(
+    demo: Caller, other: Caller, clock: HandClock
+) -> None:
+    network = {"networks": [{"uuid": named_id("network", "other-net")}]}
+    gone, vanished = await other.active(clock, **network), await other.active(clock, **network)
+    await demo.active(clock)
+
+    async def used() -> int:
+        limits = (await other.call("GET", "/limits")).json()["limits"]["absolute"]
+        assert limits["totalRAMUsed"] == 64 * limits["totalInstancesUsed"]
+        return int(limits["totalCoresUsed"])
+
+    assert await used() == 2
+    await other.call("DELETE", f"/servers/{gone}")
+    clock.turn(30)
+    assert await used() == 1
+    await other.call("POST", f"/control/servers/{vanished}/vanish")
+    assert await used() == 0
