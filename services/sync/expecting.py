@@ -44,12 +44,17 @@ class Expected:
         """The VM that a message is about; None if nothing was ever said of it that counts."""
         return self.rows.get(UUID(message.subject))
 
-    def has(self, row: Vm, server_id: str | None, *, anew: bool = False) -> bool:
-        """Let a VM without a server have this one; with `anew` in the place of another.
+    def has(self, row: Vm, server_id: str | None, *, made_at: datetime | None = None) -> bool:
+        """Let a VM without a server have this one; one made at `made_at` in the place of another.
 
-        Whether it took another's place. A server that a living VM has stays that one's.
+        Whether it took another's place. A server that a living VM has stays that one's. A deleted
+        VM stays so, unless this server was made after that: then its create goes on with this one,
+        and the word of that create came late.
         """
-        if server_id in {None, row.server_id} or row.state == VmState.DELETED:
+        anew = made_at is not None
+        if server_id in {None, row.server_id}:
+            return False
+        if row.state == VmState.DELETED and not _is_later(made_at, row.observed_at):
             return False
         owner = self.owners.setdefault((row.account, server_id or ""), row.vm_id)
         if owner != row.vm_id:
@@ -69,6 +74,10 @@ class Expected:
         await keep_track(session, list(self.rows.values()), self.had, clock)
         if self.dropped:
             await session.execute(delete(Vm).where(Vm.vm_id.in_(self.dropped), Vm.version == 0))
+
+
+def _is_later(made_at: datetime | None, gone_at: datetime | None) -> bool:
+    return made_at is not None and gone_at is not None and made_at >= gone_at
 
 
 async def expect(session: AsyncSession, messages: Sequence[Message[Body]]) -> Expected:

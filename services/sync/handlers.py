@@ -91,8 +91,9 @@ class Handlers:
             case operation.Started(server_id=server_id, command=command):
                 if command != watches.IMPORT:
                     expected.has(row, server_id)
-            case operation.Issued(server_id=server_id, command=command):
-                if expected.has(row, server_id, anew=command == watches.CREATE):
+            case operation.Issued(server_id=server_id, command=command, called_at=called_at):
+                made_at = called_at if command == watches.CREATE else None
+                if expected.has(row, server_id, made_at=made_at):
                     row.look_due_at = self.clock()
             case operation.Succeeded(command=watches.CREATE, server_id=server_id):
                 create_ended(expected, row, server_id, self.clock)

@@ -12,6 +12,7 @@ from contracts.inventory.events import ResourceKind
 from contracts.vm.states import VmState
 from drivers.base import Inventories
 from services.sync import metrics
+from services.sync.ahead import ahead
 from services.sync.holding import LostLease, guarded, while_held
 from services.sync.orphans import Suspect, compare
 from services.sync.portions import portions
@@ -73,7 +74,7 @@ class Inventory:
         """Compare the servers; the ids of those that are there."""
         there: set[str] = set()
         suspects: list[Suspect] = []
-        async for page in self.watching.driver().sweep(None):
+        async for page in ahead(self.watching.driver().sweep(None)):
             for servers in portions(page.servers):
                 living = [s for s in servers if s.snapshot.state is not VmState.DELETED]
                 there.update(s.snapshot.server_id or "" for s in living)
@@ -87,7 +88,7 @@ class Inventory:
         if not isinstance(driver, Inventories):
             return
         suspects: list[Suspect] = []
-        async for page in driver.inventory():
+        async for page in ahead(driver.inventory()):
             for resources in portions(page):
                 async with self.watching.database.reading() as session:
                     suspects += await suspect_resources(session, self.watching, resources, there)

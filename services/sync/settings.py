@@ -23,7 +23,7 @@ class SyncSettings(Settings):
     )
     driver: str = Field(default="openstack", description="The kind of cloud, see drivers/registry.")
     sweep_interval_seconds: float = Field(
-        default=15.0, gt=0, description="How old a change behind Hostler's back may get, about."
+        default=10.0, gt=0, description="How old a change behind Hostler's back may get, about."
     )
     sweep_fast_seconds: float = Field(
         default=0.5, gt=0, description="The same while an operation on the account is under way."

@@ -18,6 +18,7 @@ from chassis.errors import HostlerError, Retry
 from contracts.errors import ErrorCode
 from drivers.base import Looked
 from services.sync import metrics, strangers, watches
+from services.sync.ahead import ahead
 from services.sync.holding import LostLease, guarded, while_held
 from services.sync.looks import Looker
 from services.sync.patience import Patience, Promptness, old_news
@@ -166,7 +167,7 @@ class Sweeper:
         """Take one whole answer; the cloud's clock when it was begun."""
         at: datetime | None = None
         with metrics.SWEEP_SECONDS.labels(self.account, kind).time():
-            async for page in self.watching.driver().sweep(since):
+            async for page in ahead(self.watching.driver().sweep(since)):
                 at = at or page.clock
                 await self._take(page, at, kind)
                 if seen is not None:
