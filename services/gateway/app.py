@@ -16,19 +16,22 @@ from chassis.lag import group_lag
 from chassis.leases import Clock
 from chassis.service import Service
 from contracts.message import utc_now
-from contracts.topics import CANARY, CLOUD_CATALOG, DEAD_LETTERS, VM_EVENTS
+from contracts.topics import CANARY, CLOUD_CATALOG, CLOUD_INVENTORY, DEAD_LETTERS, VM_EVENTS
 from services.gateway import documents
 from services.gateway.bell import Bell
 from services.gateway.canaries import Canaries
 from services.gateway.context import Gateway
 from services.gateway.dead_letters import DeadLetters
 from services.gateway.desk import Desk
+from services.gateway.drift import Drift
 from services.gateway.followers import Tail
 from services.gateway.forwarding import Audit
 from services.gateway.handlers import Handlers
 from services.gateway.http import Door
 from services.gateway.identity.keys import FirstKeys, Keys, derive_pepper
+from services.gateway.imports import ImportServers
 from services.gateway.intake import Intake
+from services.gateway.inventory import on_inventory
 from services.gateway.locks import exclusively
 from services.gateway.pages import Markers
 from services.gateway.references import References
@@ -37,8 +40,11 @@ from services.gateway.routes import (
     audit,
     catalog,
     dead_letters,
+    drift,
     events,
     history,
+    imports,
+    inventory,
     keys,
     meta,
     operations,
@@ -52,6 +58,9 @@ ROUTERS = (
     vms.ROUTER,
     actions.ROUTER,
     operations.ROUTER,
+    drift.ROUTER,
+    inventory.ROUTER,
+    imports.ROUTER,
     catalog.ROUTER,
     events.ROUTER,
     audit.ROUTER,
@@ -60,6 +69,13 @@ ROUTERS = (
     keys.ROUTER,
     meta.ROUTER,
     meta.OPEN,
+)
+BODIES = (
+    keys.MakeApiKey,
+    dead_letters.ReplayLetters,
+    drift.DriftChoices,
+    drift.DriftSettlement,
+    ImportServers,
 )
 DESCRIPTION = """Virtual machines on OpenStack, by command and event.
 
@@ -103,7 +119,8 @@ def build(
         ),
     )
     gateway.app.state.gateway = gateway
-    _listen(gateway, Handlers(clock, bell, references))
+    noticed = Drift(intake, settings.drift, settings.drift_corrections)
+    _listen(gateway, Handlers(clock, bell, references, noticed))
     _watch(gateway)
     return gateway
 
@@ -127,6 +144,7 @@ def _listen(gateway: Gateway, handlers: Handlers) -> None:
     )
     service.consume_many(VM_EVENTS, handlers.on_vm_events)
     service.consume(CLOUD_CATALOG, handlers.on_catalog)
+    service.consume(CLOUD_INVENTORY, on_inventory)
     service.background("first-keys", ensure_first_keys)
     service.background("tail", gateway.tail.watch)
     service.background("endings", gateway.endings.watch)
@@ -168,7 +186,7 @@ def _app(service: Service, settings: GatewaySettings) -> FastAPI:
         app.include_router(router)
     routes = [each for router in ROUTERS for each in router.routes if isinstance(each, APIRoute)]
     app.add_middleware(Door, routes=routes, max_body=settings.max_body_bytes)
-    app.openapi = lambda: documents.openapi(app, keys.MakeApiKey, dead_letters.ReplayLetters)
+    app.openapi = lambda: documents.openapi(app, *BODIES)
     return app
 
 

@@ -63,7 +63,7 @@ def new_vm(
     """A create; `place`: project and account."""
     assert isinstance(resolved.command, Create)  # noqa: S101 - that is what is resolved
     project_id, account = place
-    row = _requested(vm_id, project_id, account, now) | _described(resolved.command)
+    row = requested(vm_id, project_id, account, now) | _described(resolved.command)
     row |= {
         "flavor": resolved.flavor,
         "operation_id": operation["id"],
@@ -122,7 +122,8 @@ def operation_of(
     }
 
 
-def _requested(vm_id: UUID, project_id: str, account: str, now: datetime) -> dict[str, Any]:
+def requested(vm_id: UUID, project_id: str, account: str, now: datetime) -> dict[str, Any]:
+    """What every new VM's row has; its first operation and what it shall be come to it."""
     return {
         "id": vm_id,
         "project_id": project_id,

@@ -117,7 +117,7 @@ class Intake:
             else draft
             for asked, draft in zip(many, drafts, strict=True)
         ]
-        await self._write(session, many, outcomes)
+        await self.write(session, many, outcomes)
         return [
             Accepted(each.operation["id"], row=each.row()) if isinstance(each, Draft) else each
             for each in outcomes
@@ -174,9 +174,10 @@ class Intake:
         operation = operation_of(new_id(), asked.command, asked.caller, asked.request_id, now)
         return next_on(vm, ahead, asked.command, operation, now)
 
-    async def _write(
+    async def write(
         self, session: AsyncSession, many: Sequence[Asked], outcomes: Sequence[object]
     ) -> None:
+        """Write the drafts among `outcomes` and say their commands; the others are passed over."""
         pairs = [
             (asked, draft)
             for asked, draft in zip(many, outcomes, strict=True)

@@ -14,11 +14,19 @@ from services.gateway.app import ROUTERS
 from services.gateway.context import Gateway
 from services.gateway.routes.actions import ACTIONS
 from services.gateway.steering import STEERS
-from tests.unit.gateway.conftest import client, clients, clock, gateway, new_gateway
+from tests.unit.gateway.conftest import (
+    client,
+    clients,
+    clock,
+    gateway,
+    made_sqlite,
+    new_gateway,
+    sqlite_url,
+)
 from tests.unit.gateway.test_dead_letters import letter
 from tests.unit.gateway.world import CREATE, Clients, make_active
 
-__all__ = ["clients", "clock", "gateway", "new_gateway"]
+__all__ = ["clients", "clock", "gateway", "made_sqlite", "new_gateway", "sqlite_url"]
 UNCOVERED = Path(__file__).parent / "uncovered.txt"
 
 
@@ -56,7 +64,7 @@ ROUTES = [
     Route("GET", "/v1/drift", VIEWER, "empty"),
     Route("GET", "/v1/vms/{vm_id}/drift", VIEWER, "404"),
     Route("PUT", "/v1/vms/{vm_id}/drift", OPERATOR, "404", {"choices": {"*": "ignore"}}),
-    Route("POST", "/v1/vms/{vm_id}/drift/name", OPERATOR, "404", {"choice": "accept"}),
+    Route("POST", "/v1/vms/{vm_id}/drift/{field}", OPERATOR, "404", {"choice": "accept"}),
     Route("POST", "/v1/vms/import", ADMIN, "404", {"server_ids": ["s-9"]}),
     Route("GET", "/v1/orphans", ADMIN, "empty"),
     Route("GET", "/v1/unmanaged", OPERATOR, "empty"),
@@ -104,6 +112,7 @@ async def ids(gateway: Gateway, clients: Clients) -> dict[str, str]:
         "key_id": keys[-1]["id"],
         "flavor_id": "f-1",
         "image_id": "i-1",
+        "field": "name",
     }
 
 

@@ -1,5 +1,6 @@
 """Operations out of the read model."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -67,6 +68,15 @@ async def find(session: AsyncSession, project_id: str, operation_id: UUID) -> Ro
     if row is None:
         raise Terminal(ErrorCode.NOT_FOUND)
     return row
+
+
+async def find_all(
+    session: AsyncSession, project_id: str, operation_ids: Sequence[UUID]
+) -> list[Row[Any]]:
+    """The rows of several operations, in this order; what the project does not have is left out."""
+    mine = OPERATIONS.c.id.in_(operation_ids) & (OPERATIONS.c.project_id == project_id)
+    found = {row.id: row for row in (await session.execute(_SHOWN.where(mine))).all()}
+    return [found[each] for each in operation_ids if each in found]
 
 
 def shown(row: Row[Any], now: datetime) -> Operation:

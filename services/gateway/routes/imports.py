@@ -1,0 +1,64 @@
+"""Importing servers that Hostler did not make."""
+
+import logging
+from typing import Annotated
+
+from fastapi import Depends, Request, Response
+
+from chassis.identity import Caller
+from contracts.errors import ErrorCode
+from contracts.identity import Role
+from contracts.vm.commands import Import
+from services.gateway import documents
+from services.gateway.bodies import body, documented
+from services.gateway.context import Here, RequestId
+from services.gateway.identity.permission import permit
+from services.gateway.imports import ImportServers, Wanted, take_in
+from services.gateway.pages import Page, links
+from services.gateway.reading import operations
+from services.gateway.resources import Operation
+from services.gateway.routes.answers import Key
+from services.gateway.routes.guard import guarded
+
+LOG = logging.getLogger(__name__)
+ROUTER = guarded("/vms", "inventory")
+Admin = Annotated[Caller, Depends(permit(Role.ADMIN, Import.permission()))]
+_CODES = (
+    ErrorCode.NOT_FOUND,
+    ErrorCode.CONFLICT,
+    ErrorCode.UNSUPPORTED_MEDIA_TYPE,
+    ErrorCode.KEY_REUSED,
+)
+
+
+@ROUTER.post(
+    "/import",
+    status_code=202,
+    responses=documents.problems(*_CODES),
+    openapi_extra=documented(ImportServers),
+)
+async def import_servers(
+    *,
+    request: Request,
+    request_id: RequestId,
+    gateway: Here,
+    caller: Admin,
+    wanted: Annotated[ImportServers, Depends(body(ImportServers))],
+    key: Key,
+    response: Response,
+) -> Page[Operation]:
+    """Take servers in that somebody else made, without touching them: one operation for each.
+
+    All that are named or none: 404 and 409 say which are unknown, or a VM already. A filter takes
+    what it finds, which may be nothing. An unmanaged server belongs to no project, also where
+    several share an account; hence only admins import, each into their own project.
+    """
+    asked = Wanted(caller, gateway.account(caller.project_id), wanted, request_id, key)
+    async with gateway.database.session() as session:
+        taken = await take_in(session, gateway.intake, asked)
+        rows = await operations.find_all(session, caller.project_id, taken.operations)
+    LOG.info("%s %d imports", "replayed" if taken.replayed else "accepted", len(rows))
+    if taken.replayed:
+        response.headers["Idempotent-Replayed"] = "true"
+    now = gateway.clock()
+    return Page(items=[operations.shown(row, now) for row in rows], links=links(request, None))
