@@ -55,7 +55,15 @@ VMS = Table(
     Index("ix_vms_created", "project_id", "created_at", "id"),
     Index("ix_vms_updated", "project_id", "updated_at", "id"),
     Index("ix_vms_name", "project_id", "name", "id"),
-    Index("ix_vms_state", "project_id", "state"),
+    Index("ix_vms_state", "project_id", "state", "created_at", "id"),
+    Index(
+        "ix_vms_there",
+        "project_id",
+        "created_at",
+        "id",
+        postgresql_where=text("state <> 'deleted'"),
+        sqlite_where=text("state <> 'deleted'"),
+    ),
 )
 """`version` is sync's count of the VM's changes, `revision` the gateway's own (the ETag);
 `operation_id` is the oldest operation that has not ended, `operations` how many there were."""
@@ -94,6 +102,13 @@ OPERATIONS = Table(
     Index("ix_operations_created", "project_id", "created_at", "id"),
     Index("ix_operations_vm", "vm_id", "seq"),
     Index("ix_operations_open", "project_id", "state"),
+    Index(
+        "ix_operations_under_way",
+        "vm_id",
+        "seq",
+        postgresql_where=text("ended_at IS NULL"),
+        sqlite_where=text("ended_at IS NULL"),
+    ),
     Index(
         "ix_operations_stuck",
         "project_id",
@@ -283,3 +298,8 @@ CANARIES = Table(
 def columns(row: Row[Any]) -> RowMapping:
     """A row's values by the names of its columns."""
     return row._mapping  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - public, says SQLAlchemy
+
+
+def values(row: Row[Any]) -> dict[str, Any]:
+    """The same as a dict of its own."""
+    return dict(zip(row._fields, row, strict=True))  # pyright: ignore[reportPrivateUsage] - public

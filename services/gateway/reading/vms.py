@@ -5,20 +5,25 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, Select, and_, or_, select
+from sqlalchemy import Row, Select, and_, literal_column, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.errors import Terminal
 from contracts.errors import ErrorCode
 from contracts.vm.states import VmState
-from services.gateway.resources import ImageReference, UnderWay, Vm, VmLinks
-from services.gateway.tables import CATALOG, VM_TAGS, VMS, columns
+from services.gateway.resources import Vm
+from services.gateway.tables import CATALOG, VM_TAGS, VMS, values
 from services.gateway.turns import COMMANDS
 
 _ITS_IMAGE = and_(
     CATALOG.c.account == VMS.c.account, CATALOG.c.kind == "image", CATALOG.c.id == VMS.c.image
 )
 _SHOWN = select(VMS, CATALOG.c.name.label("image_name")).outerjoin(CATALOG, _ITS_IMAGE)
+
+
+_NAMES = tuple(Vm.model_fields)
+_THERE = VMS.c.state != literal_column(f"'{VmState.DELETED.value}'")
+"""Said literally, so that a prepared statement can use the index of those that are there."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,7 @@ class VmFilter:
         if self.states:
             query = query.where(VMS.c.state.in_([each.value for each in self.states]))
         elif not self.deleted:
-            query = query.where(VMS.c.state != VmState.DELETED.value)
+            query = query.where(_THERE)
         if self.name:
             found = VMS.c.folded_name.contains(self.name.casefold(), autoescape=True)
             query = query.where(found)
@@ -85,23 +90,27 @@ async def find(session: AsyncSession, project_id: str, vm_id: UUID) -> Row[Any]:
 
 def shown(row: Row[Any]) -> Vm:
     """A VM as the API answers it."""
-    here = f"/v1/vms/{row.id}"
-    command = COMMANDS.get(row.operation_command or "")
-    more = {
-        "transition": command.change.via if command else None,
-        "image": ImageReference(id=row.image, name=row.image_name) if row.image else None,
-        "operation": _under_way(row),
-        "links": VmLinks(
-            self=here,
-            operations=f"/v1/operations?vm_id={row.id}",
-            events=f"/v1/events?vm_id={row.id}",
-        ),
+    return Vm.model_validate(plain(row))
+
+
+def plain(row: Row[Any]) -> dict[str, Any]:
+    """The same, of which JSON is made without a validation: a page of 100 costs half as much."""
+    said = values(row)
+    here, image = f"/v1/vms/{said['id']}", said["image"]
+    command = COMMANDS.get(said["operation_command"] or "")
+    said["transition"] = command.change.via.value if command else None
+    said["image"] = {"id": image, "name": said["image_name"]} if image else None
+    said["operation"] = _under_way(said)
+    said["links"] = {
+        "self": here,
+        "operations": f"/v1/operations?vm_id={said['id']}",
+        "events": f"/v1/events?vm_id={said['id']}",
     }
-    return Vm.model_validate({**columns(row), **more})
+    return {name: said[name] for name in _NAMES}
 
 
-def _under_way(row: Row[Any]) -> UnderWay | None:
-    if row.operation_id is None:
+def _under_way(said: dict[str, Any]) -> dict[str, Any] | None:
+    if (operation_id := said["operation_id"]) is None:
         return None
-    link = f"/v1/operations/{row.operation_id}"
-    return UnderWay(id=row.operation_id, command=row.operation_command, link=link)
+    link = f"/v1/operations/{operation_id}"
+    return {"id": operation_id, "command": said["operation_command"], "link": link}

@@ -1,11 +1,13 @@
 """How commands are answered: 202 and where to look, or, if the caller waits, the operation's end."""
 
 import logging
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends, Header, Response
+from pydantic import BaseModel
 
 from chassis.telemetry import bound
 from contracts.errors import ErrorCode
@@ -68,16 +70,15 @@ async def accept(gateway: Gateway, asked: Asked, wait: timedelta | None) -> Resp
     told = Response(status_code=202)
     _tell(told, accepted)
     operation = await ended(gateway, operations.shown(row, gateway.clock()), told, wait)
-    return _answer(operation, told)
-
-
-def _answer(operation: Operation, told: Response) -> Response:
-    """The operation with status and headers of `told`; validated once, at its making."""
     del told.headers["content-length"]
-    headers = dict(told.headers)
-    return Response(
-        operation.model_dump_json(), told.status_code, headers, media_type="application/json"
-    )
+    return answer(operation, told.headers, told.status_code)
+
+
+def answer(
+    body: BaseModel, headers: Mapping[str, str] | None = None, status: int = 200
+) -> Response:
+    """What is validated already, as it is sent; FastAPI would validate it once more."""
+    return Response(body.model_dump_json(), status, headers, media_type="application/json")
 
 
 async def ended(

@@ -22,7 +22,7 @@ from services.gateway.reading import vms
 from services.gateway.reading.pages import page_of
 from services.gateway.resources import Operation, Vm
 from services.gateway.routes import history
-from services.gateway.routes.answers import Key, accept, command_responses
+from services.gateway.routes.answers import Key, accept, answer, command_responses
 from services.gateway.routes.guard import guarded
 from services.gateway.tables import VMS
 
@@ -86,7 +86,7 @@ async def read_filter(
     )
 
 
-@ROUTER.get("", responses=documents.problems())
+@ROUTER.get("", response_model=Page[Vm], responses=documents.problems())
 async def list_vms(
     *,
     request: Request,
@@ -96,13 +96,14 @@ async def list_vms(
     marker: Marker = None,
     sort: Sort = "-created_at",
     total: Annotated[bool, Query(description="Count them all, too.")] = False,
-) -> Page[Vm]:
+) -> Response:
     """List the project's VMs, without deleted ones unless asked for."""
     order = Order(sort, VMS.c[sort.removeprefix("-")], VMS.c.id)
     query = vms.listed(wanted)
-    return await page_of(
-        gateway, request, query, order, vms.shown, limit=limit, marker=marker, total=total
+    page = await page_of(
+        gateway, request, query, order, vms.plain, limit=limit, marker=marker, total=total
     )
+    return answer(page)
 
 
 @ROUTER.get(
@@ -116,16 +117,14 @@ async def show_vm(
     request_id: RequestId,
     gateway: Here,
     caller: Viewer,
-    response: Response,
     at: Annotated[Moment | None, Query(description="As it was then; ISO 8601.")] = None,
-) -> Vm | Response:
+) -> Response:
     """Show a VM, with the operation under way; with `at`, what was last seen of it by then."""
     if at is not None:
         return await history.show_at(gateway, caller, vm_id, at, request_id)
     async with gateway.database.reading() as session:
         row = await vms.find(session, caller.project_id, vm_id)
-    response.headers["ETag"] = etag(row.revision)
-    return vms.shown(row)
+    return answer(vms.shown(row), {"ETag": etag(row.revision)})
 
 
 @ROUTER.patch(

@@ -5,6 +5,7 @@ import pytest
 from chassis.testing import VirtualClock, hear
 from contracts.vm.states import VmState
 from services.gateway.context import Gateway
+from services.gateway.resources import Vm
 from tests.unit.gateway.world import Clients, changed, create, make_active
 
 NAMES = ["b", "a", "b", "D", "c"]
@@ -93,3 +94,16 @@ async def test_a_catalog_item_is_shown_by_id(clients: Clients) -> None:
     assert (await clients.viewer.get("/v1/flavors/f-1")).json()["vcpus"] == 1
     assert (await clients.viewer.get("/v1/images/i-1")).json()["status"] == "active"
     assert (await clients.viewer.get("/v1/images/f-1")).status_code == 404
+
+
+async def test_what_is_sent_of_a_vm_is_what_its_schema_says(
+    gateway: Gateway, clients: Clients
+) -> None:
+    """Items are sent without a validation: this is the one that they would go through."""
+    await make_active(gateway, clients.operator, name="busy", tags=["x"], metadata={"a": "b"})
+    await create(clients.operator, name="new")
+    page = (await clients.viewer.get("/v1/vms?sort=name")).json()
+    assert [item["name"] for item in page["items"]] == ["busy", "new"]
+    for item in page["items"]:
+        assert Vm.model_validate(item).model_dump(mode="json") == item
+        assert (await clients.viewer.get(f"/v1/vms/{item['id']}")).json() == item
