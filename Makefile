@@ -47,6 +47,15 @@ test-embedded: $(READY) ## the tests that need a broker, on the embedded one
 conformance: $(READY) ## the drivers' suite on OS_CLOUD=… (OS_CLIENT_CONFIG_FILE=…), else on the simulator
 	$(PYTHON) -m pytest tests/conformance $(ARGS)
 
+.PHONY: chaos
+chaos: $(READY) ## everything goes wrong at once by SEED=n for MINUTES=m (3), two of every service; then the books
+	@SEED=$(SEED) MINUTES=$(MINUTES) $(PYTHON) -m tests.faults.chaos
+
+.PHONY: property
+property: $(READY) ## any sequence of commands, kills and losses, in memory; EXAMPLES=n STEPS=m look longer
+	$(if $(EXAMPLES),HOSTLER_PROPERTY_EXAMPLES=$(EXAMPLES)) $(if $(STEPS),HOSTLER_PROPERTY_STEPS=$(STEPS)) \
+		$(PYTHON) -m pytest tests/property $(ARGS)
+
 .PHONY: bench
 bench: $(READY) ## measure everything beside its floor; ROWS="accept reads" some of it, QUICK=1 smaller
 	$(PYTHON) -m bench $(ROWS) $(if $(QUICK),--quick)
