@@ -121,7 +121,10 @@ class Driver(ABC):
 
     @abstractmethod
     def catalog(self) -> AsyncIterator[CatalogEvent]:
-        """Everything that the account offers, item by item."""
+        """Everything that the account offers, item by item.
+
+        A list that fails hides no other: its Retry or Terminal comes after all that could be had.
+        """
 
     @abstractmethod
     async def actions(

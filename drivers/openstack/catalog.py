@@ -5,6 +5,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, Field
 
+from chassis.errors import HostlerError
 from contracts.catalog import events
 from drivers.governor import Lane
 from drivers.openstack.calls import Call, Service
@@ -134,18 +135,39 @@ class _KeyPairs(Page):
 
 
 async def catalog(cloud: Cloud) -> AsyncIterator[events.CatalogEvent]:
-    """Every item; Retry or Terminal where a list cannot be had, so that none is taken for empty."""
-    async for flavors in pages(cloud, _listing("compute", "/flavors/detail"), _Flavors):
-        for flavor in flavors.items:
+    """Every item that can be had. A list that fails hides no other: its failure comes at the end."""
+    failure: HostlerError | None = None
+    for items in (_flavors, _images, _networks, _key_pairs):
+        try:
+            async for item in items(cloud):
+                yield item
+        except HostlerError as error:
+            failure = failure or error
+    if failure is not None:
+        raise failure
+
+
+async def _flavors(cloud: Cloud) -> AsyncIterator[events.CatalogEvent]:
+    async for page in pages(cloud, _listing("compute", "/flavors/detail"), _Flavors):
+        for flavor in page.items:
             yield flavor.item()
-    async for images in pages(cloud, _listing("image", "/images"), _Images):
-        for image in images.items:
+
+
+async def _images(cloud: Cloud) -> AsyncIterator[events.CatalogEvent]:
+    async for page in pages(cloud, _listing("image", "/images"), _Images):
+        for image in page.items:
             yield image.item()
-    async for networks in pages(cloud, _listing("network", "/networks"), _Networks):
-        for network in networks.items:
+
+
+async def _networks(cloud: Cloud) -> AsyncIterator[events.CatalogEvent]:
+    async for page in pages(cloud, _listing("network", "/networks"), _Networks):
+        for network in page.items:
             yield network.item()
-    async for pairs in pages(cloud, _listing("compute", "/os-keypairs"), _KeyPairs):
-        for pair in pairs.items:
+
+
+async def _key_pairs(cloud: Cloud) -> AsyncIterator[events.CatalogEvent]:
+    async for page in pages(cloud, _listing("compute", "/os-keypairs"), _KeyPairs):
+        for pair in page.items:
             yield pair.item()
 
 
