@@ -73,7 +73,7 @@ async def _is_refused(session: AsyncSession, operation: Operation, now: datetime
     if owner is None:
         return False
     error = OperationError(code=ErrorCode.CONFLICT, detail=f"The server is the VM {owner}.")
-    await endings.fail(session, operation, error, now)
+    endings.fail(session, operation, error, now)
     return True
 
 

@@ -38,15 +38,15 @@ async def _expire(
     if operation.compensating:
         error = operation.reason or _error(ErrorCode.DEADLINE, "It could not be cancelled")
         detail = f"{error.detail} (What it made could not be removed in time.)"
-        await endings.fail(session, operation, _error(error.code, detail), now)
+        endings.fail(session, operation, _error(error.code, detail), now)
     elif operation.leaving:
         error = operation.reason or past(operation)
         detail = f"The server is gone; not all that belonged to it: {error.detail}"
-        await endings.fail(session, operation, _error(error.code, detail), now)
+        endings.fail(session, operation, _error(error.code, detail), now)
     else:
         error = await _overdue(session, operation)
         maybe_made = operation.asked_at is not None
-        await undoing.give_up(session, operation, error, now, rules, maybe_made=maybe_made)
+        undoing.give_up(session, operation, error, now, rules, maybe_made=maybe_made)
 
 
 async def _overdue(session: AsyncSession, operation: Operation) -> OperationError:

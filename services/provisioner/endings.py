@@ -25,20 +25,20 @@ _NOT_KEPT = frozenset({"user_data"})
 _ENDED = "ended"
 
 
-async def succeed(session: AsyncSession, operation: Operation, now: datetime) -> None:
+def succeed(session: AsyncSession, operation: Operation, now: datetime) -> None:
     """What was asked for is seen; of a delete: and nothing is left."""
     server_id, command = operation.server_id, operation.asks
     said: list[Event] = [events.Succeeded(command=operation.command, server_id=server_id)]
     if command.emits is not None:
         said.append(command.emits(server_id=server_id))
     if isinstance(command, Delete):
-        await ledger.none_left(session, operation.vm_id, now)
+        ledger.none_left(session, operation.vm_id)
     operation.error = None
     _end(session, operation, OperationState.SUCCEEDED, now, *said)
     _look_after(operation, now)
 
 
-async def fail(
+def fail(
     session: AsyncSession,
     operation: Operation,
     error: OperationError,
@@ -48,7 +48,7 @@ async def fail(
 ) -> None:
     """It ended without; `gone`: nothing of a create is left in the cloud."""
     if gone:
-        await ledger.none_left(session, operation.vm_id, now)
+        ledger.none_left(session, operation.vm_id)
     _fail(session, operation, error, now, gone=gone)
     if gone or not operation.compensating:
         _look_after(operation, now)
@@ -61,11 +61,11 @@ def abandon(
     _fail(session, operation, error, now, gone=False)
 
 
-async def cancel(session: AsyncSession, operation: Operation, now: datetime) -> None:
+def cancel(session: AsyncSession, operation: Operation, now: datetime) -> None:
     """It was ended on request; nothing of it is left."""
     cancelled = events.Cancelled(command=operation.command, server_id=operation.server_id)
     if operation.creates is not None:
-        await ledger.none_left(session, operation.vm_id, now)
+        ledger.none_left(session, operation.vm_id)
     _end(session, operation, OperationState.CANCELLED, now, cancelled)
     _look_after(operation, now)
 
@@ -78,6 +78,7 @@ async def conclude(session: AsyncSession, now: datetime) -> int:
     vm_ids = cast("set[UUID]", session.info.pop(_ENDED, set[UUID]()))
     await session.flush()
     moved = await move_up(session, now, vm_ids) if vm_ids else 0
+    await ledger.write(session, now)
     await speak(session)
     return moved
 

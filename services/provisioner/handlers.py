@@ -101,7 +101,7 @@ class Handlers:
             with consuming("provisioner", VM_COMMANDS.name, message):
                 match message.data:
                     case Cancel(target=target) if operation := _its(rows, target, message):
-                        await interventions.cancel(session, operation, now, self.rules)
+                        interventions.cancel(session, operation, now, self.rules)
                     case Retry(target=target) if operation := _its(rows, target, message):
                         interventions.retry(session, operation, now, self.rules)
                     case Abandon(target=target, reason=reason) if operation := _its(
@@ -138,9 +138,9 @@ class Handlers:
                     leave(operation, now)
                     self._wake_after_commit(session)
             case Done():
-                await endings.succeed(session, operation, now)
+                endings.succeed(session, operation, now)
             case Failed() as failed:
-                await undoing.failed(session, operation, failed, now, self.rules)
+                undoing.failed(session, operation, failed, now, self.rules)
                 self._wake_after_commit(session)
             case Doubt() if operation.lease_token is None:
                 soon = now + _patience(operation.doubts)

@@ -19,14 +19,14 @@ _NOTHING_FAILED = OperationError(
 )
 
 
-async def cancel(
+def cancel(
     session: AsyncSession, operation: Operation, now: datetime, rules: ProvisionerSettings
 ) -> None:
     """End what was never asked of the cloud, undo a create, ignore the rest."""
     if operation.ended_at is not None or (operation.compensating and not operation.anew):
         return
     if operation.state == OperationState.QUEUED and operation.asked_at is None:
-        await endings.cancel(session, operation, now)
+        endings.cancel(session, operation, now)
     elif operation.creates is not None:
         operation.cancel_requested = True
         if operation.state != OperationState.RUNNING:

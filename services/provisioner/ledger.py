@@ -5,10 +5,11 @@ made belongs to a VM that the ledger names.
 """
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import delete, update
+from sqlalchemy import bindparam, delete, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.database import changed, insert
@@ -17,6 +18,7 @@ from services.provisioner.tables import Made, Operation
 
 _LEDGER = Made.metadata.tables["ledger"]
 SERVER = "server"
+_NOTES = "ledger"
 
 
 async def intend(session: AsyncSession, creates: Sequence[Operation], now: datetime) -> None:
@@ -27,10 +29,28 @@ async def intend(session: AsyncSession, creates: Sequence[Operation], now: datet
     await session.execute(insert(session, _LEDGER).on_conflict_do_nothing(), rows)
 
 
-async def made(session: AsyncSession, operation: Operation, now: datetime) -> None:
-    """The cloud has named the server of a create."""
-    its = update(Made).where(Made.id == _intent(operation))
-    await session.execute(its.values(resource_id=operation.server_id, made_at=now, gone_at=None))
+def made(session: AsyncSession, operation: Operation) -> None:
+    """The cloud has named the server of a create; written by `write`."""
+    _notes(session).made[_intent(operation)] = operation.server_id
+
+
+def none_left(session: AsyncSession, vm_id: UUID) -> None:
+    """Nothing of a VM is left; written by `write`."""
+    _notes(session).gone.add(vm_id)
+
+
+async def write(session: AsyncSession, now: datetime) -> None:
+    """Enter what was noted in this transaction, in a statement for each kind of note."""
+    notes = _notes(session)
+    if notes.made:
+        rows = [{"its": entry, "server": server} for entry, server in sorted(notes.made.items())]
+        named = update(_LEDGER).where(_LEDGER.c.id == bindparam("its"))
+        named = named.values(resource_id=bindparam("server"), made_at=now, gone_at=None)
+        await session.execute(named, rows)
+    if notes.gone:
+        its = _LEDGER.c.vm_id.in_(notes.gone) & _LEDGER.c.gone_at.is_(None)
+        await session.execute(update(_LEDGER).where(its).values(gone_at=now))
+    session.info.pop(_NOTES)
 
 
 async def found(
@@ -63,19 +83,29 @@ async def seen_gone(session: AsyncSession, server_ids: Collection[str], now: dat
     await session.execute(update(Made).where(*its).values(gone_at=now))
 
 
-async def none_left(
-    session: AsyncSession, vm_id: UUID, now: datetime, *, but: str | None = None
-) -> None:
-    """Nothing of a VM is left, but perhaps the one server."""
-    its = update(Made).where(Made.vm_id == vm_id, Made.gone_at.is_(None))
-    if but is not None:
-        its = its.where(Made.kind == SERVER, Made.resource_id != but)
+async def none_besides(session: AsyncSession, vm_id: UUID, server_id: str, now: datetime) -> None:
+    """Of a VM's servers none is left but the one."""
+    others = Made.kind == SERVER, Made.resource_id != server_id
+    its = update(Made).where(Made.vm_id == vm_id, Made.gone_at.is_(None), *others)
     await session.execute(its.values(gone_at=now))
 
 
 async def forget(session: AsyncSession, before: datetime) -> int:
     """Drop what went before."""
     return await changed(session, delete(Made).where(Made.gone_at < before))
+
+
+@dataclass
+class _Notes:
+    """What one transaction has to enter."""
+
+    made: dict[str, str | None] = field(default_factory=dict[str, "str | None"])
+    gone: set[UUID] = field(default_factory=set[UUID])
+
+
+def _notes(session: AsyncSession) -> _Notes:
+    notes: _Notes = session.info.setdefault(_NOTES, _Notes())
+    return notes
 
 
 def _intent(operation: Operation) -> str:

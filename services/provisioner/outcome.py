@@ -64,7 +64,7 @@ class Outcome:
             case Job.UNDO:
                 await self._undone(session, operation, result, now)
             case Job.INQUIRE:
-                await self._inquired(session, operation, claim, result, now)
+                self._inquired(session, operation, claim, result, now)
             case Job.CLEAN:
                 await self._cleaned(session, operation, result, now)
             case Job.CLEAR:
@@ -92,17 +92,17 @@ class Outcome:
             case Retry():
                 if certain and not result.uncertain:
                     operation.asked_at = None
-                await self._retry(session, operation, result, now)
+                self._retry(session, operation, result, now)
             case Bug(error=error):
                 operation.bugs += 1
                 if operation.bugs >= self.settings.bug_tries:
-                    await self._give_up(session, operation, error, now, maybe_made=True)
+                    self._give_up(session, operation, error, now, maybe_made=True)
                 else:
                     again = Retry(error.code, error.detail, uncertain=True)
-                    await self._retry(session, operation, again, now)
+                    self._retry(session, operation, again, now)
             case Terminal():
                 maybe_made = not certain
-                await self._give_up(session, operation, result.error, now, maybe_made=maybe_made)
+                self._give_up(session, operation, result.error, now, maybe_made=maybe_made)
             case _:
                 raise TypeError(f"{result!r} is no outcome of an attempt")
 
@@ -118,7 +118,7 @@ class Outcome:
         count_issued(operation, now)
         if operation.creates is not None:
             operation.due_at = now + self.settings.build_timeout
-            await ledger.made(session, operation, now)
+            ledger.made(session, operation)
         if operation.cancel_requested:
             undoing.compensate(operation, None, now, self.settings)
         elif isinstance(operation.asks, Delete):
@@ -126,13 +126,13 @@ class Outcome:
             if server is not None and server.is_deleted:
                 leave(operation, now)
 
-    async def _retry(
+    def _retry(
         self, session: AsyncSession, operation: Operation, retry: Retry, now: datetime
     ) -> None:
         operation.error = retry.error.model_dump(mode="json")
         if operation.cancel_requested or now >= operation.deadline_at:
             error, maybe_made = past(operation), operation.asked_at is not None
-            await self._give_up(session, operation, error, now, maybe_made=maybe_made)
+            self._give_up(session, operation, error, now, maybe_made=maybe_made)
             return
         delay = self._pause(operation.attempts, retry)
         operation.state = OperationState.QUEUED
@@ -140,7 +140,7 @@ class Outcome:
         operation.due_at = min(now + delay, operation.deadline_at)
         undoing.say_again(session, operation, retry.error, now)
 
-    async def _give_up(
+    def _give_up(
         self,
         session: AsyncSession,
         operation: Operation,
@@ -150,7 +150,7 @@ class Outcome:
         maybe_made: bool,
     ) -> None:
         rules = self.settings
-        await undoing.give_up(session, operation, error, now, rules, maybe_made=maybe_made)
+        undoing.give_up(session, operation, error, now, rules, maybe_made=maybe_made)
 
     def _pause(self, attempts: int, retry: Retry) -> timedelta:
         rules = self.settings
@@ -158,7 +158,7 @@ class Outcome:
         waits = retry.after if retry.after is not None else waits
         return max(waits, rules.settle) if retry.uncertain else waits
 
-    async def _inquired(
+    def _inquired(
         self,
         session: AsyncSession,
         operation: Operation,
@@ -169,7 +169,7 @@ class Outcome:
         """The cloud was asked about what waits; a create is asked about again until it ends."""
         operation.doubts += 1
         if isinstance(result, Failed):
-            await undoing.failed(session, operation, result, now, self.settings)
+            undoing.failed(session, operation, result, now, self.settings)
         elif operation.creates is not None:
             asked_meanwhile = operation.anew and not claim.operation.anew
             operation.due_at = now if asked_meanwhile else now + self.settings.backoff_cap
@@ -195,7 +195,7 @@ class Outcome:
                 why = operation.reason or error
                 detail = f"{why.detail} (What it made could not be removed: {error.detail})"
                 error = OperationError(code=why.code, detail=detail)
-                await endings.fail(session, operation, error, now)
+                endings.fail(session, operation, error, now)
             case _:
                 raise TypeError(f"{result!r} is no outcome of undoing")
 
@@ -205,15 +205,15 @@ class Outcome:
         operation.server_id = left.servers[0] if left.servers else operation.server_id
         await _enter(session, operation, left, now)
         if not undoing.removes(operation):
-            await endings.fail(session, operation, _reason(operation), now)
+            endings.fail(session, operation, _reason(operation), now)
         elif left.anything:
             operation.due_at = now + self._until_next_look(operation)
         elif operation.cancel_requested:
-            await endings.cancel(session, operation, now)
+            endings.cancel(session, operation, now)
         elif operation.anew:
-            await undoing.begin_again(session, operation, now)
+            undoing.begin_again(session, operation, now)
         else:
-            await endings.fail(session, operation, _reason(operation), now, gone=True)
+            endings.fail(session, operation, _reason(operation), now, gone=True)
 
     async def _cleaned(
         self, session: AsyncSession, operation: Operation, result: Result, now: datetime
@@ -222,7 +222,7 @@ class Outcome:
         operation.doubts += 1
         match result:
             case Left() if not result.anything:
-                await endings.succeed(session, operation, now)
+                endings.succeed(session, operation, now)
             case Left():
                 await _enter(session, operation, result, now)
                 operation.error = _remains(result).model_dump(mode="json")
@@ -247,7 +247,7 @@ class Outcome:
         if result.servers:
             LOG.warning("removed what came late: %s", ", ".join(result.servers))
         elif operation.server_id is not None:
-            await ledger.none_left(session, operation.vm_id, now, but=operation.server_id)
+            await ledger.none_besides(session, operation.vm_id, operation.server_id, now)
 
     def _until_next_look(self, operation: Operation) -> timedelta:
         again = self.settings.settle * 2 ** min(operation.doubts - 1, 10)

@@ -23,7 +23,7 @@ def removes(operation: Operation) -> bool:
     return operation.cancel_requested or operation.anew or wanted
 
 
-async def failed(
+def failed(
     session: AsyncSession,
     operation: Operation,
     verdict: Failed,
@@ -33,7 +33,7 @@ async def failed(
     """The cloud took it and failed at it or hangs, or the server is gone."""
     create = operation.creates
     if create is None or verdict.gone:
-        await endings.fail(session, operation, verdict.error, now, gone=verdict.gone)
+        endings.fail(session, operation, verdict.error, now, gone=verdict.gone)
     elif operation.anew or (
         create.on_failure == "retry" and operation.rebuilds < rules.build_retries
     ):
@@ -41,10 +41,10 @@ async def failed(
     elif removes(operation):
         compensate(operation, verdict.error, now, rules)
     else:
-        await endings.fail(session, operation, verdict.error, now)
+        endings.fail(session, operation, verdict.error, now)
 
 
-async def give_up(
+def give_up(
     session: AsyncSession,
     operation: Operation,
     error: OperationError,
@@ -55,14 +55,14 @@ async def give_up(
 ) -> None:
     """Fail for good; of a create find first, and remove where that is wanted, what there is."""
     if operation.creates is None:
-        await endings.fail(session, operation, error, now)
+        endings.fail(session, operation, error, now)
     elif maybe_made:
         compensate(operation, error, now, rules)
     elif operation.cancel_requested:
-        await endings.cancel(session, operation, now)
+        endings.cancel(session, operation, now)
     else:
-        await ledger.none_left(session, operation.vm_id, now)
-        await endings.fail(session, operation, error, now, gone=removes(operation))
+        ledger.none_left(session, operation.vm_id)
+        endings.fail(session, operation, error, now, gone=removes(operation))
 
 
 def compensate(
@@ -94,9 +94,9 @@ def make_anew(
     say_again(session, operation, error, now, moved=True)
 
 
-async def begin_again(session: AsyncSession, operation: Operation, now: datetime) -> None:
+def begin_again(session: AsyncSession, operation: Operation, now: datetime) -> None:
     """Nothing of a create is left: it is asked for again as if for the first time."""
-    await ledger.none_left(session, operation.vm_id, now)
+    ledger.none_left(session, operation.vm_id)
     operation.compensating = operation.anew = False
     operation.rebuilds += 1
     operation.state = OperationState.QUEUED

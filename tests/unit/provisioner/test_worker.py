@@ -3,7 +3,7 @@
 import asyncio
 from datetime import timedelta
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from chassis.ids import new_id
 from contracts.vm.commands import Stop
@@ -148,3 +148,22 @@ async def test_a_command_that_was_overlooked_when_the_one_ahead_ended_moves_up(
         assert await move_up(session, bench.clock()) == 1
     assert await bench.work() == 1
     assert await bench.state(operation_id) == "waiting"
+
+
+async def test_what_another_transaction_holds_is_waited_for_by_nobody_and_moves_up_later(
+    postgres_url: str,
+) -> None:
+    """Whoever moves rows up may hold others: waiting for them could be for ever."""
+    bench = Bench(postgres_url)
+    database = bench.service.database
+    await bench.have_server()
+    await bench.ask(Stop())
+    async with database.session() as session:
+        await session.execute(update(Operation).values(due_at=None))
+    async with database.session() as holding:
+        await holding.execute(select(Operation).with_for_update())
+        async with asyncio.timeout(30), database.session() as session:
+            assert await move_up(session, bench.clock()) == 0
+    async with database.session() as session:
+        assert await move_up(session, bench.clock()) == 1
+    await bench.close()
