@@ -1,9 +1,9 @@
 """What the gateway is told from its environment, beyond what every service is."""
 
 from datetime import timedelta
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 
 from chassis.settings import Port, Settings
 from contracts.vm.events import DriftChoice
@@ -11,11 +11,17 @@ from contracts.vm.events import DriftChoice
 DAY = timedelta(days=1)
 
 
+def _require_names(projects: dict[str, str]) -> dict[str, str]:
+    if "*" in projects:
+        raise ValueError("no project may be named *: to audit it stands for all of them")
+    return projects
+
+
 class GatewaySettings(Settings):
     """`HOSTLER_*` variables of the gateway."""
 
     http_port: Port = 8000
-    projects: dict[str, str] = Field(
+    projects: Annotated[dict[str, str], AfterValidator(_require_names)] = Field(
         default={"demo": "simulator"},
         min_length=1,
         description="Project id → its cloud account (a clouds.yaml entry), as a JSON object.",
