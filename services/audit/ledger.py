@@ -38,7 +38,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from chassis.database import insert
 from chassis.wire import Record
 from services.audit.copying import is_postgres, write
-from services.audit.reading import Heard
+from services.audit.reading import Heard, uuid_text
 from services.audit.tables import HEADS, LEDGER
 
 GENESIS = "0" * 64
@@ -89,8 +89,8 @@ async def append(
     known = await _known(session, [heard for heard, _ in batch], now)
     rows: list[Row] = []
     for heard, record in batch:
-        if heard.id not in known:
-            known.add(heard.id)
+        if heard.message_id not in known:
+            known.add(heard.message_id)
             chain = _chain(record)
             row = _row(heard, chain, heads[chain], now)
             rows.append(row)
@@ -114,19 +114,19 @@ async def _lock_heads(session: AsyncSession, chains: set[str]) -> dict[str, Head
     return {row.chain: Head(row.position, row.hash, row.recorded_at) for row in rows}
 
 
-async def _known(session: AsyncSession, batch: Sequence[Heard], now: datetime) -> set[UUID]:
+async def _known(session: AsyncSession, batch: Sequence[Heard], now: datetime) -> set[str]:
     """Which of them the ledger has. Months that ended before they were said are not asked."""
     ids = [heard.id for heard in batch]
     if not is_postgres(session):
         query = select(LEDGER.c.message_id).where(LEDGER.c.message_id.in_(ids))
-        return set((await session.execute(query)).scalars())
+        return {str(found) for found in (await session.execute(query)).scalars()}
     wanted = any_(bindparam("ids", ids, ARRAY(Uuid())))
     query = select(LEDGER.c.message_id).where(LEDGER.c.message_id == wanted)
     since = min(heard.time for heard in batch)
     # A time that is still to come says nothing about when the message was first heard.
     if all(heard.time <= now + SKEW for heard in batch) and since > _BEGIN:
         query = query.where(LEDGER.c.recorded_at >= since - SKEW)
-    return set((await session.execute(query)).scalars())
+    return {str(found) for found in (await session.execute(query)).scalars()}
 
 
 async def _move_heads(
@@ -153,7 +153,7 @@ def _row(heard: Heard, chain: str, head: Head, now: datetime) -> Row:
     row: Row = {
         "chain": chain,
         "position": head.position + 1,
-        "message_id": heard.id,
+        "message_id": heard.message_id,
         "type": heard.type,
         "time": heard.time,
         "source": heard.source,
@@ -172,13 +172,8 @@ def _row(heard: Heard, chain: str, head: Head, now: datetime) -> Row:
     return row
 
 
-def _vm_id(subject: str, chain: str) -> UUID | None:
-    if not chain.startswith(("vm.", "dead.letters/")):
-        return None
-    try:
-        return UUID(subject)
-    except ValueError:
-        return None
+def _vm_id(subject: str, chain: str) -> str | None:
+    return uuid_text(subject) if chain.startswith(("vm.", "dead.letters/")) else None
 
 
 def hash_of(row: Mapping[str, Any] | RowMapping) -> str:
@@ -197,7 +192,7 @@ def hash_of(row: Mapping[str, Any] | RowMapping) -> str:
     return sha256(text.encode()).hexdigest()
 
 
-def _id(value: UUID | None) -> str:
+def _id(value: UUID | str | None) -> str:
     return f'"{value}"' if value is not None else "null"
 
 

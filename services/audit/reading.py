@@ -5,6 +5,7 @@ it. Poison is only what the ledger cannot keep or tell: no such type, no JSON ob
 """
 
 import json
+import re
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, NamedTuple, cast
@@ -17,13 +18,17 @@ from contracts.topics import types
 from contracts.upcast import STEPS
 from services.audit.redaction import redact
 
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 class Heard(NamedTuple):
-    """A message as audit keeps it; `data` is canonical JSON without secrets (see `ledger`)."""
+    """A message as audit keeps it; `data` is canonical JSON without secrets (see `ledger`).
 
-    id: UUID
+    Ids are texts, in lower case with hyphens: most of them are never anything else.
+    """
+
+    message_id: str
     type: str
     time: datetime
     source: str
@@ -31,10 +36,15 @@ class Heard(NamedTuple):
     project_id: str
     account: str
     actor: str
-    operation_id: UUID | None
+    operation_id: str | None
     request_id: str
     traceparent: str
     data: str
+
+    @property
+    def id(self) -> UUID:
+        """The message's id."""
+        return UUID(self.message_id)
 
 
 def read(record: Record) -> Heard:
@@ -49,7 +59,7 @@ def read(record: Record) -> Heard:
     redact(wire_name, data)
     operation_id = said("ce_operationid")
     return Heard(
-        id=_uuid(record, "ce_id"),
+        message_id=_uuid(record, "ce_id"),
         type=wire_name,
         time=_time(_needed(record, "ce_time")),
         source=_needed(record, "ce_source"),
@@ -93,11 +103,21 @@ def _needed(record: Record, header: str) -> str:
     return text
 
 
-def _uuid(record: Record, header: str) -> UUID:
+def _uuid(record: Record, header: str) -> str:
+    found = uuid_text(_needed(record, header))
+    if found is None:
+        raise Poison(f"{header}: is no UUID")
+    return found
+
+
+def uuid_text(text: str) -> str | None:
+    """A UUID in lower case with hyphens; None if the text is none."""
+    if _UUID.fullmatch(text):
+        return text
     try:
-        return UUID(_needed(record, header))
-    except ValueError as error:
-        raise Poison(f"{header}: is no UUID") from error
+        return str(UUID(text))
+    except ValueError:
+        return None
 
 
 def _time(text: str) -> datetime:

@@ -16,8 +16,8 @@ from deploy.local.postgres import dsn
 from deploy.roles import ensure, owner_of, role_of
 from services.audit.app import Audit
 from services.audit.checkpoints import sign_heads
+from services.audit.copying import write
 from services.audit.ledger import Head, _row  # pyright: ignore[reportPrivateUsage] - to write one by hand
-from services.audit.tables import LEDGER
 from tests.unit.audit.world import at, deliver, heard, ledger, made, message, verify
 
 FORBIDDEN = [
@@ -152,7 +152,7 @@ async def deliver_to_the_first_schema(database: Database) -> None:
     told, record = heard(message())
     row = _row(told, f"{record.topic}/0", Head(), told.time)
     async with database.session() as session:
-        await session.execute(LEDGER.insert(), row)
+        await write(session, [row])
         head = {"chain": row["chain"], "position": 1, "hash": row["hash"]}
         insert = "INSERT INTO heads (chain, position, hash) VALUES (:chain, :position, :hash)"
         await session.execute(text(insert), head)
