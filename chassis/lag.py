@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from chassis.leases import Clock
 from chassis.telemetry import DELAY, LAG
 from chassis.wire import Record
+from contracts.topics import Topic
 
 MEASURE_SECONDS = 5.0
 STUCK_AFTER = timedelta(seconds=30)
@@ -24,10 +25,6 @@ Offsets = Mapping[TopicPartition, int]
 
 class Client(Protocol):
     """What is asked of aiokafka's consumer, which tells no types."""
-
-    def partitions_for_topic(self, topic: str) -> AbstractSet[int] | None:
-        """A topic's partitions by number; None if there is no such topic."""
-        ...
 
     def assign(self, partitions: Sequence[TopicPartition]) -> None:
         """Take partitions without being a member of the group."""
@@ -137,7 +134,7 @@ class Lag:
         return f"waiting: {', '.join(waiting)}" if waiting else "nothing waits"
 
 
-async def group_lag(connection: Mapping[str, Any], group: str, topic: str) -> int:
+async def group_lag(connection: Mapping[str, Any], group: str, topic: Topic) -> int:
     """How many records of a topic a group has not committed yet. KafkaError, TimeoutError.
 
     `connection`: of `chassis.kafka`. Asked per partition: the embedded broker closes the connection at a question about a group.
@@ -153,10 +150,8 @@ async def group_lag(connection: Mapping[str, Any], group: str, topic: str) -> in
             await consumer.stop()
 
 
-async def _uncommitted(client: Client, topic: str) -> int:
-    parts = [TopicPartition(topic, each) for each in client.partitions_for_topic(topic) or ()]
-    if not parts:
-        return 0
+async def _uncommitted(client: Client, topic: Topic) -> int:
+    parts = [TopicPartition(topic.name, each) for each in range(topic.partitions)]
     client.assign(parts)
     first, ends = await client.beginning_offsets(parts), await client.end_offsets(parts)
     done = {each: await client.committed(each) for each in parts}

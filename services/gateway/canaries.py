@@ -16,14 +16,14 @@ from chassis.database import Database, changed, insert
 from chassis.leases import Clock
 from chassis.outbox import pending, say
 from contracts.canary import Heard, Sent
-from contracts.topics import CANARY
+from contracts.topics import CANARY, Topic
 from services.gateway.tables import CANARIES
 
 AGE = Gauge("hostler_canary_age_seconds", "Age of the last canary that came by.", ["station"])
 OUTBOX = "outbox"
 """The station where a canary begins; the others are services."""
 LOOK_SECONDS = 5.0
-GroupLag = Callable[[str, str], Awaitable[int]]
+GroupLag = Callable[[str, Topic], Awaitable[int]]
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ class Canaries:
 
     async def _ask_lag(self, service: str) -> None:
         try:
-            self._behind[service] = await self._group_lag(group(service), CANARY.name)
+            self._behind[service] = await self._group_lag(group(service), CANARY)
         except (OSError, KafkaError):
             self._behind.pop(service, None)
 

@@ -33,26 +33,25 @@ Messages = AsyncGenerator[Message[Body]]
 
 
 async def from_kafka(settings: Settings) -> Messages:
-    """All that stands on Kafka when this begins. What no consumer could read is left out."""
-    consumer: Any = AIOKafkaConsumer(
-        **connection(settings), group_id=None, enable_auto_commit=False, client_id="hostler-rebuild"
-    )
-    await consumer.start()
-    try:
-        for topic in SOURCES:
-            parts = [
-                TopicPartition(topic.name, each)
-                for each in consumer.partitions_for_topic(topic.name) or ()
-            ]
-            async for message in _read(consumer, parts):
+    """All that stands on Kafka when a topic's turn comes. What no consumer could read is left out."""
+    for topic in SOURCES:
+        consumer: Any = AIOKafkaConsumer(
+            topic.name,
+            **connection(settings),
+            group_id=None,
+            auto_offset_reset="earliest",
+            client_id="hostler-rebuild",
+        )
+        await consumer.start()
+        try:
+            async for message in _read(consumer):
                 yield message
-    finally:
-        await consumer.stop()
+        finally:
+            await consumer.stop()
 
 
-async def _read(consumer: Any, parts: list[TopicPartition]) -> Messages:
-    consumer.assign(parts)
-    await consumer.seek_to_beginning(*parts)
+async def _read(consumer: Any) -> Messages:
+    parts = list(consumer.assignment())
     ends: dict[TopicPartition, int] = await consumer.end_offsets(parts)
     while open_ := [each for each in parts if await consumer.position(each) < ends[each]]:
         found = await consumer.getmany(*open_, timeout_ms=500)

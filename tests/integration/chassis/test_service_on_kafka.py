@@ -1,16 +1,25 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from chassis.canary import canary
+from chassis.dead_letters import dead_letter
+from chassis.kafka import BrokerPublisher, connection
 from chassis.kafka import broker as kafka_broker
+from chassis.lag import group_lag
 from chassis.outbox import say
 from chassis.settings import Settings
-from contracts.dead_letter import DeadLetter
+from chassis.testing import VirtualClock
+from chassis.wire import encode
+from contracts import canary as canaries
+from contracts.canary import Sent
+from contracts.dead_letter import DeadLetter, Replay
 from contracts.message import Body, Message
-from contracts.topics import DEAD_LETTERS, VM_COMMANDS
+from contracts.topics import CANARY, DEAD_LETTERS, VM_COMMANDS
 from deploy.local.broker import Broker
 from deploy.topics import create_patiently
 from tests.chassis_toys import Toy, command
@@ -121,3 +130,58 @@ async def test_a_service_that_starts_without_kafka_connects_once_it_is_there(
             await until(lambda: message in heard, 90)
     finally:
         kafka.start()
+
+
+async def test_lag_counts_what_waits_and_is_nothing_once_all_is_taken(settings: Settings) -> None:
+    heard, messages = Heard(), [command() for _ in range(20)]
+    publisher = kafka_broker(settings, "test")
+    await publisher.start()
+    await BrokerPublisher(publisher).publish([encode(message) for message in messages])
+    await publisher.stop()
+    behind = partial(group_lag, connection(settings), "hostler.toy_lag", VM_COMMANDS)
+    assert await behind() >= len(messages)
+    async with toy(settings, "toy_lag", heard) as service:
+        await until(lambda: messages[-1] in heard)
+        async with asyncio.timeout(60):
+            while await behind():
+                await asyncio.sleep(0.2)
+            while await measured(service) != "nothing waits":
+                await asyncio.sleep(0.2)
+
+
+async def measured(service: Toy) -> str:
+    try:
+        return await service.lag.probe()
+    except RuntimeError as error:
+        return str(error)
+
+
+class Ear(Toy):
+    """A service that hears canaries and their answers, and says nothing of it."""
+
+    def __init__(self, name: str, settings: Settings, heard: Heard) -> None:
+        super().__init__(name, settings)
+        self.consume(CANARY, heard)
+
+
+async def test_a_canary_is_answered_over_the_way_that_messages_take(settings: Settings) -> None:
+    sent, answers = canary("gateway", Sent(), VirtualClock()), Heard()
+    ear = Ear("toy_ear", settings, answers)
+    async with toy(settings, "toy_canary", Heard()) as service, ear.running():
+        async with service.database.session() as session:
+            await say(session, sent)
+        expected = canaries.Heard(canary=sent.id, service="toy_canary", sent_at=sent.time)
+        await until(lambda: expected in [message.data for message in answers])
+
+
+async def test_a_replayed_letter_comes_back_over_kafka_and_is_handled_once(
+    settings: Settings,
+) -> None:
+    heard, message, after = Heard(), command(), command()
+    letter = dead_letter(encode(message), "hostler.toy_again", "a bug")
+    replays = [command(None, Replay(letter_id=message.id, letter=letter)) for _ in range(2)]
+    async with toy(settings, "toy_again", heard) as service:
+        async with service.database.session() as session:
+            await say(session, *replays, after)
+        await until(lambda: message in heard and after in heard)
+    assert heard.count(message) == 1

@@ -11,7 +11,7 @@ from chassis.canary import canary
 from chassis.database import Database
 from chassis.testing import VirtualClock, hear, said
 from contracts.canary import Heard, Sent
-from contracts.topics import CANARY
+from contracts.topics import CANARY, Topic
 from services.gateway.canaries import OUTBOX, Canaries, Seen, broken
 from services.gateway.context import Gateway
 from tests.unit.gateway.conftest import NewGateway
@@ -33,8 +33,8 @@ class Kafka:
             raise ConnectionError("no connection")
         return "there"
 
-    async def group_lag(self, group: str, topic: str) -> int:
-        assert topic == CANARY.name
+    async def group_lag(self, group: str, topic: Topic) -> int:
+        assert topic is CANARY
         if group not in self.lags:
             raise KafkaConnectionError
         return self.lags[group]
