@@ -63,7 +63,7 @@ def _check_quota(call: Call) -> None:
 
 
 def create(call: Call) -> Reply:
-    """POST /v2.0/ports."""
+    """POST /v2.0/ports. Tags are not taken here (seen on Neutron 2026.1): they are set after."""
     given, store, who = body_of(call, "port"), call.world.network, call.who
     network = store.networks.get(str(given.get("network_id")))
     if network is None or not network.open_to(who.project_id, admin=who.admin):
@@ -77,10 +77,7 @@ def create(call: Call) -> Reply:
         raise ApiError(409, words, "IpAddressAlreadyAllocated") from taken
     port.device_owner = str(given.get("device_owner", ""))
     store.own(port, str(given.get("device_id", "")))
-    tags = given.get("tags")
     port.name, port.description = str(given.get("name", "")), str(given.get("description", ""))
-    if is_array(tags):
-        store.tag(port, [str(tag) for tag in tags], call.now)
     return Reply(201, {"port": view(call, port)})
 
 
