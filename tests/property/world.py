@@ -139,13 +139,7 @@ class World:
                 clock=clock,
                 drivers=self._driver,
             ),
-            "audit": lambda: (
-                (
-                    audit.build(
-                        AuditSettings(database_url=url, internal_secret=SECRET), clock=clock
-                    )
-                ).service
-            ),
+            "audit": self._audit,
         }
         self.services[name] = made[name]()
 
