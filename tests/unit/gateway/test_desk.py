@@ -1,0 +1,61 @@
+"""Commands that come together share a transaction, and nothing else."""
+
+import asyncio
+from collections.abc import Sequence
+
+import httpx
+import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from chassis.errors import HostlerError
+from chassis.testing import said
+from contracts.vm.commands import Create
+from services.gateway.context import Gateway
+from services.gateway.intake import Accepted, Asked
+from tests.unit.gateway.world import CREATE, Clients, make_active
+
+
+async def test_a_refusal_among_commands_that_come_together_touches_no_other(
+    gateway: Gateway, clients: Clients
+) -> None:
+    bodies = [CREATE | {"name": f"vm-{n}", "tags": [f"t{n}"]} for n in range(12)]
+    bodies[5] |= {"image": "nowhere"}
+    headers = [{"Idempotency-Key": f"k-{n}"} for n in range(12)]
+    both = zip(bodies, headers, strict=True)
+    asked = [clients.operator.post("/v1/vms", json=body, headers=key) for body, key in both]
+    answers = await asyncio.gather(*asked)
+    assert [each.status_code for each in answers] == [202] * 5 + [400] + [202] * 6
+    assert len(await said(gateway.database)) == 11
+    shown = (await clients.viewer.get("/v1/vms?tag=t7")).json()["items"]
+    assert [vm["operation"]["id"] for vm in shown] == [answers[7].json()["id"]]
+
+
+async def test_commands_on_one_vm_that_come_together_see_each_other_in_order(
+    gateway: Gateway, clients: Clients
+) -> None:
+    vm = await make_active(gateway, clients.operator)
+    url = f"/v1/vms/{vm['id']}"
+    asked = [clients.operator.post(f"{url}/{verb}") for verb in ("stop", "stop", "start")]
+    stop, again, start = await asyncio.gather(*asked)
+    assert (stop.status_code, again.status_code, start.status_code) == (202, 409, 202)
+    assert (start.json()["waits_for"], start.json()["position"]) == (stop.json()["id"], 1)
+
+
+async def test_a_bug_in_one_command_fails_that_one_alone(
+    gateway: Gateway, clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accept_many = gateway.intake.accept_many
+
+    async def buggy(session: AsyncSession, many: Sequence[Asked]) -> list[Accepted | HostlerError]:
+        outcomes = await accept_many(session, many)
+        if any(isinstance(a.command, Create) and a.command.name == "bug" for a in many):
+            raise RuntimeError("a bug")
+        return outcomes
+
+    monkeypatch.setattr(gateway.intake, "accept_many", buggy)
+    names = ["a", "b", "bug", "c"]
+    posted = [clients.operator.post("/v1/vms", json=CREATE | {"name": name}) for name in names]
+    answers = await asyncio.gather(*posted, return_exceptions=True)
+    taken = [isinstance(a, httpx.Response) and a.status_code == 202 for a in answers]
+    assert taken == [True, True, False, True]
+    assert len(await said(gateway.database)) == 3
