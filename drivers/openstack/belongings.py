@@ -32,6 +32,11 @@ class Belonging(BaseModel):
         """Whether something other than a server has it."""
         return False
 
+    @property
+    def going(self) -> bool:
+        """Whether its end was asked for already and takes its time."""
+        return False
+
 
 class Port(Belonging):
     """A port of Neutron's."""
@@ -103,8 +108,14 @@ class Volume(Belonging):
     """A volume of Cinder's."""
 
     name: str | None = None
+    status: str = ""
     metadata: dict[str, str] = Field(default_factory=dict)
     attachments: list[_Attachment] = Field(default_factory=list[_Attachment])
+
+    @property
+    def going(self) -> bool:
+        """Whether Cinder is deleting it."""
+        return self.status == "deleting"
 
     def resource(self) -> Resource:
         """The volume; of several servers that have it, the first."""

@@ -62,7 +62,7 @@ async def remove(cloud: Cloud, resource: Resource, request_id: str) -> None:
     """Look at it once more, and at the server that has it; delete it only if nobody needs it."""
     service, path = WHERE[resource.kind]
     there = await _one(cloud, resource)
-    if there is None:
+    if there is None or there.going:
         return
     await _check(cloud, resource, there)
     call = Call(service, "DELETE", path, ids={"id": resource.id}, request_id=request_id)

@@ -114,6 +114,14 @@ async def test_what_is_gone_in_between_is_a_success(
     assert [call.method for call in sending.calls] == ["GET", "GET", "DELETE"]
 
 
+async def test_a_volume_that_is_being_deleted_is_not_asked_to_end_again(
+    driver: OpenStackDriver, sending: Sending
+) -> None:
+    sending.results = [answer(200, {"volume": {"id": "a", "status": "deleting"}})]
+    await driver.remove(Resource("volume", "a", "", None, None), "")
+    assert [call.method for call in sending.calls] == ["GET"]
+
+
 @pytest.mark.parametrize("lies", [0, 1, 2])
 async def test_a_proxys_404_never_means_that_something_is_gone(
     driver: OpenStackDriver, sending: Sending, lies: int
