@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ExceptionHandler
 
 from chassis.database import is_outage
@@ -110,6 +111,7 @@ def install(app: FastAPI) -> None:
         HTTPException: _on_http,
         SQLAlchemyError: _on_any,
         ConnectionError: _on_any,
+        ClientDisconnect: _on_any,
         Exception: _on_any,
     }
     for kind, handler in handlers.items():
@@ -154,6 +156,9 @@ async def _on_http(request: Request, error: HTTPException) -> JSONResponse:
 
 
 async def _on_any(request: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, ClientDisconnect):
+        LOG.info("the client hung up in the middle of its request")
+        return problem(request, ErrorCode.BAD_REQUEST)
     if is_outage(error):
         LOG.warning("a dependency is out: %s", error)
         headers = {"Retry-After": str(OUTAGE_RETRY_SECONDS)}
