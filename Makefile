@@ -60,6 +60,10 @@ property: $(READY) ## any sequence of commands, kills and losses, in memory; EXA
 bench: $(READY) ## measure everything beside its floor; ROWS="accept reads" some of it, QUICK=1 smaller
 	$(PYTHON) -m bench $(ROWS) $(if $(QUICK),--quick)
 
+.PHONY: rebuild
+rebuild: $(READY) ## tell the gateway's read model anew, while it serves: FROM=kafka|audit, DRY=1 only counts
+	@$(PYTHON) -m services.gateway.rebuild --from $(or $(FROM),kafka) $(if $(DRY),--dry-run)
+
 .PHONY: lint
 lint: $(READY) ## ruff: rules and format
 	$(PYTHON) -m ruff check . && $(PYTHON) -m ruff format --check .

@@ -21,7 +21,7 @@ from contracts import asyncapi
 from contracts.errors import MEANINGS
 from contracts.fingerprints import FILE, fingerprints
 from contracts.message import Command
-from contracts.topics import TOPICS, VM_COMMANDS
+from contracts.topics import TOPICS, VM_COMMANDS, Topic
 from contracts.vm.states import VmState
 from drivers.openstack.settings import OpenStackSettings
 from services.audit.settings import AuditSettings
@@ -70,11 +70,20 @@ def _command(body: type[Command]) -> str:
     )
 
 
+def _kept(topic: Topic) -> str:
+    if topic.compacted:
+        return "latest per key"
+    if topic.retention is None:
+        return "for ever"
+    hours, days = topic.retention // timedelta(hours=1), topic.retention.days
+    return f"{days} days" if hours == days * 24 else f"{hours} h"
+
+
 def topics() -> str:
     """The table of topics, as Markdown."""
     rows = [
         f"| `{t.name}` | {t.says} | {', '.join(t.producers)} | {', '.join(t.consumers) or 'anyone'} "
-        f"| {t.partitions} | {'latest per key' if t.compacted else f'{t.retention.days} days' if t.retention else 'for ever'} |"
+        f"| {t.partitions} | {_kept(t)} |"
         for t in TOPICS
     ]
     head = ["# Topics", "", "Generated from `contracts/topics.py` by `make generate`.", ""]
