@@ -112,3 +112,22 @@ async def test_a_deadline_that_moves_is_watched_for_as_long(world: SyncWorld) ->
     await world.sweep()
     world.cloud.change(server_id, state=VmState.DELETED)
     assert [c.new["state"] for c in changes(await world.sweep())] == ["requested"]
+
+
+async def test_a_create_that_is_heard_of_after_its_first_server_was_gone_goes_on_with_the_next(
+    world: SyncWorld,
+) -> None:
+    vm_id = new_id()
+    first = world.server(vm_id, state=VmState.BUILDING)
+    called_at = world.cloud.now
+    await world.sweep()
+    world.cloud.change(first, state=VmState.DELETED)
+    assert [c.new["state"] for c in changes(await world.sweep())] == ["deleted"]
+    operation_id = await world.issued(vm_id, CREATE, first, called_at=called_at)
+    await world.hear(vm_id, operation_id, retrying(world))
+    assert await world.sweep(after=1) == [], "what is heard late brings no server back"
+    world.clock.advance(seconds=1)
+    second = world.server(vm_id)
+    await world.issued(vm_id, CREATE, second, operation_id)
+    (change,) = changes(await world.sweep(after=1))
+    assert (change.vm.state, change.vm.server_id) == (VmState.ACTIVE, second)
