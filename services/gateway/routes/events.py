@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Depends, Header, Query, Request
+from fastapi.responses import StreamingResponse
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 
 from services.gateway import documents
@@ -16,6 +17,7 @@ from services.gateway.routes.guard import guarded
 
 ROUTER = guarded("/events", "events")
 _PLACE = r"^\d{1,18}$"
+_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 _BEGIN = format_sse_event(retry=1000, comment="connected")
 _TOLD = """Follow the project's events as they happen.
 
@@ -70,7 +72,7 @@ async def read_wanted(
 
 @ROUTER.get(
     "",
-    response_class=EventSourceResponse,
+    response_class=StreamingResponse,
     responses={200: _STREAM, **documents.problems()},
     description=_TOLD,
 )
@@ -82,13 +84,16 @@ async def follow_events(
 ) -> EventSourceResponse:
     """Follow the project's events as they happen."""
     lines = _lines(gateway, request.headers["X-API-Key"], wanted, place)
-    return EventSourceResponse(lines, headers={"X-Accel-Buffering": "no"})
+    return EventSourceResponse(lines, headers=_HEADERS)
 
 
 async def _lines(
     gateway: Gateway, key: str, wanted: Wanted, place: int | None
 ) -> AsyncGenerator[bytes]:
-    """The stream's bytes. FastAPI's own streams pass each event through two more tasks."""
+    """The stream's bytes. FastAPI's own streams pass each event through two more tasks.
+
+    A route whose `response_class` is an EventSourceResponse would be taken for one of those.
+    """
     yield _BEGIN
     async for some in gateway.tail.batches(wanted, place):
         if await gateway.keys.check(key) is None:

@@ -170,3 +170,22 @@ async def test_two_gateways_that_project_give_places_in_the_order_of_commits(
         found = await following
     assert [kept.id for kept in found] == sorted(kept.id for kept in found)
     assert len({kept.id for kept in found}) == 20
+
+
+async def test_the_stream_over_http_is_what_a_follower_gets(
+    gateway: Gateway, clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def batches(wanted: Wanted, behind: int | None) -> AsyncGenerator[list[Kept | Reset]]:
+        assert (wanted, behind) == (DEMO, 5)
+        yield [Reset(7)]
+        yield []
+
+    monkeypatch.setattr(gateway.tail, "batches", batches)
+    answer = await clients.viewer.get("/v1/events", headers={"Last-Event-ID": "5"})
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"].startswith("text/event-stream")
+    assert answer.headers["Cache-Control"] == "no-cache"
+    begin, reset, quiet = answer.text.strip().split("\n\n")
+    assert "retry: 1000" in begin
+    assert reset.splitlines() == ["event: hostler.reset", 'data: {"id":7}', "id: 7"]
+    assert quiet.startswith(":")
