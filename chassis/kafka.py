@@ -19,6 +19,7 @@ from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLS
 
 from chassis.consumer import Consumer
 from chassis.lag import Client
+from chassis.rounds import Rounds
 from chassis.settings import Settings
 from chassis.wire import Record, received
 
@@ -149,12 +150,17 @@ def subscribe(
     come by, while there is one.
     """
     by_topic = {consumer.topic.name: consumer for consumer in consumers}
+    rounds = Rounds()
 
     async def consume(records: list[Record]) -> None:
         with taking(records):
-            for topic, consumer in by_topic.items():
-                if its := [record for record in records if record.topic == topic]:
-                    await consumer.consume(its)
+            async with rounds:
+                await each_topic(records)
+
+    async def each_topic(records: list[Record]) -> None:
+        for topic, consumer in by_topic.items():
+            if its := [record for record in records if record.topic == topic]:
+                await consumer.consume(its)
 
     subscriber = made.subscriber(
         *by_topic,

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.database import Database
 from chassis.leases import NamedLease
+from chassis.rounds import Rounds
 from chassis.tables import OUTBOX
 from chassis.telemetry import carried
 from chassis.wire import Record, encode
@@ -65,16 +66,21 @@ class Relay:
         self.database = database
         self.publisher = publisher
         self.lease = lease
+        self.rounds = Rounds()
 
     async def run(self) -> None:
         """Publish for ever. A failure is the caller's to retry; nothing is lost by it."""
         try:
             while True:
                 self.database.said.clear()
-                if not (await self.lease.hold() and await self.publish_some()):
+                if not (await self.lease.hold() and await self._round()):
                     await self._rest()
         finally:
             await self.lease.release()
+
+    async def _round(self) -> int:
+        async with self.rounds:
+            return await self.publish_some()
 
     async def publish_some(self) -> int:
         """Publish the oldest messages; how many there were."""

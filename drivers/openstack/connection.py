@@ -1,8 +1,10 @@
 """One account's login and endpoints, made at the first use; blocking, for worker threads."""
 
+import os
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 from time import monotonic
+from typing import NamedTuple
 
 import openstack
 import requests
@@ -25,6 +27,17 @@ the request that creates (2.52), request ids from outside (2.46), a flavor by it
 events of an action for all users (2.51), servers of a cell that is down (2.69)."""
 
 
+_SPOKEN_OF = {"http_proxy", "https_proxy", "all_proxy", "requests_ca_bundle", "curl_ca_bundle"}
+"""What requests looks for in the environment, again for each call: not if none of it is there."""
+
+
+class _Opened(NamedTuple):
+    """A service's adapter and where it is: keystoneauth would read the catalog for every call."""
+
+    adapter: Proxy
+    endpoint: str
+
+
 class Connection:
     """Sends calls. Safe to share between threads; a refused login is forgotten and read anew."""
 
@@ -34,14 +47,14 @@ class Connection:
         self._clock = Clock()
         self._lock = Lock()
         self._sdk: Sdk | None = None
-        self._adapters: dict[Service, Proxy] = {}
+        self._services: dict[Service, _Opened] = {}
 
     def send(self, call: Call) -> Answer:
         """The cloud's answer, whatever its status; Retry or Terminal where there is none."""
-        adapter = self._prepared(call)
+        opened = self._prepared(call)
         begun = monotonic()
         try:
-            response = self._request(adapter, call)
+            response = self._request(opened, call)
         except Exception as error:
             raise errors.failure(error, sent=True, changes=call.changes) or error from error
         answer = self._answer(response, timedelta(seconds=monotonic() - begun))
@@ -52,16 +65,16 @@ class Connection:
     def close(self) -> None:
         """Forget the login; the next call begins with clouds.yaml."""
         with self._lock:
-            made, self._sdk, self._adapters = self._sdk, None, {}
+            made, self._sdk, self._services = self._sdk, None, {}
         if made is not None:
             made.session.session.close()
 
-    def _prepared(self, call: Call) -> Proxy:
+    def _prepared(self, call: Call) -> _Opened:
         """The service's adapter with a token that is good: what fails up to here was not sent."""
         try:
-            adapter = self._adapter(call.service)
-            adapter.get_token()
-            telemetry.sent_to(str(adapter.get_endpoint() or ""))
+            opened = self._opened(call.service)
+            opened.adapter.get_token()
+            telemetry.sent_to(opened.endpoint)
         except sdk_errors.ServiceDisabledException as error:
             words = f"The account has no {call.service} service."
             raise Terminal(ErrorCode.UNSUPPORTED, words) from error
@@ -71,19 +84,22 @@ class Connection:
         except Exception as error:
             self.close()
             raise errors.failure(error, sent=False, changes=call.changes) or error from error
-        return adapter
+        return opened
 
-    def _adapter(self, service: Service) -> Proxy:
+    def _opened(self, service: Service) -> _Opened:
         with self._lock:
-            if service not in self._adapters:
+            if service not in self._services:
                 sdk = self._sdk = self._sdk or self._connect()
-                self._adapters[service] = _adapter(sdk, service)
-            return self._adapters[service]
+                adapter = _adapter(sdk, service)
+                self._services[service] = _Opened(adapter, str(adapter.get_endpoint() or ""))
+            return self._services[service]
 
     def _connect(self) -> Sdk:
         sdk = openstack.connect(
             cloud=self._account, app_name="hostler", api_timeout=self._settings.read_timeout
         )
+        if not _SPOKEN_OF & {name.lower() for name in os.environ}:
+            sdk.session.session.trust_env = False
         auth = sdk.session.auth
         if isinstance(auth, BaseIdentityPlugin):
             auth.MIN_TOKEN_LIFE_SECONDS = int(self._settings.token_margin.total_seconds())
@@ -97,18 +113,19 @@ class Connection:
             if issued is not None:
                 self._clock.learn(issued, datetime.now(UTC))
 
-    def _request(self, adapter: Proxy, call: Call) -> requests.Response:
+    def _request(self, opened: _Opened, call: Call) -> requests.Response:
         """One request and no retries: keystoneauth would repeat a POST as well as a GET."""
-        return adapter.request(
+        return opened.adapter.request(
             call.path,
             call.method,
+            endpoint_override=opened.endpoint or None,
             raise_exc=False,
             connect_retries=0,
             status_code_retries=0,
             global_request_id=call.global_request_id,
             params={
                 **call.params,
-                **({"project_id": adapter.get_project_id()} if call.own else {}),
+                **({"project_id": opened.adapter.get_project_id()} if call.own else {}),
             },
             json=call.body,
             microversion="{}.{}".format(*MICROVERSION) if call.service == "compute" else None,

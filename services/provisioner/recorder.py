@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from chassis.database import Database, is_outage
 from chassis.leases import Clock
+from chassis.rounds import Rounds
 from services.provisioner.claims import Claim, held
 from services.provisioner.endings import conclude
 from services.provisioner.outcome import Outcome, Result
@@ -41,6 +42,7 @@ class Recorder:
         self.outcome = outcome
         self.clock = clock
         self.moved = moved
+        self._rounds = Rounds()
         self._waiting: list[_Finished] = []
         self._writing: asyncio.Task[None] | None = None
 
@@ -60,11 +62,12 @@ class Recorder:
 
     async def _write(self) -> None:
         while self._waiting:
-            batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
-            try:
-                await self._while_out(batch)
-            except Exception as error:  # noqa: BLE001 - told to who waits for it
-                await self._alone(batch, error)
+            async with self._rounds:
+                batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
+                try:
+                    await self._while_out(batch)
+                except Exception as error:  # noqa: BLE001 - told to who waits for it
+                    await self._alone(batch, error)
 
     async def _alone(self, batch: Sequence[_Finished], error: Exception) -> None:
         """What fails together is tried one by one: one that cannot be written harms no other."""

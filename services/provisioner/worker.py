@@ -16,6 +16,7 @@ from uuid import UUID
 from chassis.database import Database
 from chassis.errors import Retry, Terminal
 from chassis.leases import Clock
+from chassis.rounds import Rounds
 from chassis.telemetry import bound, spanning
 from contracts.errors import MEANINGS, ErrorCode
 from contracts.operation.states import OperationError
@@ -53,6 +54,7 @@ class Worker:
         self.clock = clock
         self.wake = asyncio.Event()
         self.recorder = Recorder(database, outcome, clock, self.wake)
+        self._rounds = Rounds()
         self._held: dict[UUID, Claim] = {}
         self._expired_at: datetime | None = None
         self._was_full = False
@@ -64,17 +66,21 @@ class Worker:
         try:
             while True:
                 self.wake.clear()
-                self._claiming = asyncio.create_task(self.claim())
-                claims = await asyncio.shield(self._claiming)
-                self._claiming = None
-                for claimed in claims:
-                    task = asyncio.create_task(self.work(claimed))
-                    self._tasks.add(task)
-                    task.add_done_callback(self._done)
+                async with self._rounds:
+                    await self._round()
                 await self._rest()
         except asyncio.CancelledError:
             await self._drain()
             raise
+
+    async def _round(self) -> None:
+        self._claiming = asyncio.create_task(self.claim())
+        claims = await asyncio.shield(self._claiming)
+        self._claiming = None
+        for claimed in claims:
+            task = asyncio.create_task(self.work(claimed))
+            self._tasks.add(task)
+            task.add_done_callback(self._done)
 
     async def _rest(self) -> None:
         """Not `wait_for`, which in Python 3.11 loses a cancel that comes with the wake-up."""
