@@ -23,6 +23,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from chassis import problems, telemetry
 from chassis.canary import answer
+from chassis.clock import SharedClock
 from chassis.consumer import (
     BatchHandler,
     Consumer,
@@ -72,13 +73,19 @@ class Service:
         self.settings = settings
         self.clock = clock
         self.database = Database(settings.database_url, name, pool=settings.database_pool)
+        self.shared_clock = SharedClock(self.database, clock)
+        """For what replicas decide among themselves by time: leases, and work that comes due."""
         self.broker = broker(settings, f"hostler-{name}")
         self.consumers: list[Consumer] = []
         self.consumers.append(Replayer(name, self.consumers, self.database, clock))
         self.lag = Lag(name, clock)
         self.stopping = asyncio.Event()
         self.connected = asyncio.Event()
-        self._works: dict[str, Work] = {"relay": self._relay, "tidy": self._tidy}
+        self._works: dict[str, Work] = {
+            "relay": self._relay,
+            "tidy": self._tidy,
+            "clock": self.shared_clock.keep,
+        }
         self._probes: dict[str, Probe] = {
             "database": self._probe_database,
             "kafka": self.probe_kafka,
@@ -90,7 +97,7 @@ class Service:
 
     def lease(self, name: str, ttl: timedelta = LEASE_TTL) -> NamedLease:
         """A lease among the replicas of this service."""
-        return NamedLease(self.database, name, self.clock, ttl)
+        return NamedLease(self.database, name, self.shared_clock, ttl)
 
     def consume(self, topic: Topic, handle: Handler) -> None:
         """Have `handle` called once for each message on `topic`, within a transaction."""
@@ -181,7 +188,8 @@ class Service:
         owner = self.settings.database_owner_url
         while True:
             try:
-                return await migrate(self.database, owner.get_secret_value() if owner else None)
+                await migrate(self.database, owner.get_secret_value() if owner else None)
+                return await self.shared_clock.read()
             except Exception as error:
                 if not is_outage(error):
                     raise

@@ -36,6 +36,7 @@ class Provisioner(Service):
         self, settings: ProvisionerSettings, clock: Clock, clouds: Clouds, outcome: Outcome
     ) -> None:
         super().__init__("provisioner", settings, clock=clock)
+        self.clock = clock = self.shared_clock
         self.clouds = clouds
         self.worker = Worker(self.database, clouds, outcome, settings, clock)
         self.retention = settings.operation_retention
