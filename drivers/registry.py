@@ -8,10 +8,14 @@ DRIVERS = {"openstack": "drivers.openstack.driver:OpenStackDriver"}
 
 
 def require(kind: str) -> None:
-    """ValueError for a kind that no driver serves, naming the known ones."""
+    """Import what serves a kind: a second or two, better spent at the start than on a call's time.
+
+    ValueError for a kind that no driver serves, naming the known ones.
+    """
     if kind not in DRIVERS:
         known = ", ".join(sorted(DRIVERS))
         raise ValueError(f"HOSTLER_DRIVER: no driver for {kind!r}; known: {known}")
+    import_module(DRIVERS[kind].partition(":")[0])
 
 
 def driver(kind: str, account: str) -> Driver:

@@ -13,10 +13,11 @@ class ProvisionerSettings(Settings):
 
     driver: str = Field(default="openstack", description="A name of drivers/registry.py.")
     account_concurrency: int = Field(
-        default=16,
+        default=64,
         ge=1,
-        description="Calls that one process makes at a time to one cloud account. There is no bound "
-        "in all, so that slow accounts take nothing from the others.",
+        description="Operations of one cloud account that a process works on at a time: more than "
+        "the driver lets out at once, so that many share a claim and a record. There is no bound in "
+        "all, so that slow accounts take nothing from the others.",
     )
     poll: timedelta = Field(
         default=timedelta(milliseconds=500),
