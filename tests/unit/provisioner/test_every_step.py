@@ -28,7 +28,7 @@ from contracts.vm.commands import (
     Unpause,
     Update,
 )
-from contracts.vm.states import VmState
+from contracts.vm.states import VmSnapshot, VmState
 from services.provisioner.app import Provisioner
 from tests.fakes.driver import LOST, QUOTA, FakeCloud
 from tests.unit.provisioner.world import CREATE, PROJECT, Bench
@@ -58,6 +58,7 @@ class SteppedBench(Bench):
 
     def __init__(self, url: str) -> None:
         self.steps = Steps()
+        self.taken = ""
         super().__init__(url, times=1)
         self.cloud = SteppedCloud(self.clock)
 
@@ -83,6 +84,10 @@ class SteppedBench(Bench):
     async def take_over(self) -> None:
         await self.kill()
         self.clock.advance(seconds=TAKEN_OVER_SECONDS)
+
+    def snapshot(self) -> VmSnapshot:
+        """A server that is taken in carries no mark: the VM is what the command said."""
+        return self.cloud.servers[self.taken].snapshot if self.taken else super().snapshot()
 
     async def work(self) -> int:
         return await self.steps.outlive(super().work, self.take_over)
@@ -198,9 +203,9 @@ async def _abandon(bench: SteppedBench, steps: Steps) -> UUID:
 
 
 async def _import(bench: SteppedBench, steps: Steps) -> UUID:
-    server_id = bench.cloud.add("stranger")
+    bench.taken = bench.cloud.add("stranger")
     bench.begin(steps)
-    operation_id = await bench.ask(Import(server_id=server_id))
+    operation_id = await bench.ask(Import(server_id=bench.taken))
     await bench.work()
     return operation_id
 
