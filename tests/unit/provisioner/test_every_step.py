@@ -235,7 +235,9 @@ CASES = [
 
 @asynccontextmanager
 async def _opened(made: Path, folder: Path) -> AsyncGenerator[SteppedBench]:
-    bench = SteppedBench(f"sqlite+aiosqlite:///{shutil.copy(made, folder / 'steps.db')}")
+    # A name for each: a write-ahead log that one that was killed left would be replayed by the next.
+    mine = shutil.copy(made, folder / f"{new_id()}.db")
+    bench = SteppedBench(f"sqlite+aiosqlite:///{mine}")
     try:
         yield bench
     finally:
