@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +18,8 @@ from tests.faults.chaos.kafka import Said, read
 FINAL = {"succeeded", "failed", "cancelled"}
 ENDS = {f"operation.{state}.v1" for state in FINAL}
 TOPICS = ("vm.commands", "vm.events", "vm.state", "cloud.inventory", "dead.letters")
+NOT_NOW = 503
+PATIENCE_SECONDS = 120.0
 
 
 @dataclass
@@ -35,12 +38,21 @@ class Outside:
         for topic in TOPICS:
             self.topics[topic] = await read(address, topic)
 
+    def get(self, path: str) -> Json:
+        """An answer. A 503 says "ask again": it is asked again for a while, as any client would."""
+        end = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            answer = self.http.get(path, timeout=PATIENCE_SECONDS)
+            if answer.status_code != NOT_NOW or time.monotonic() > end:
+                return answer.raise_for_status().json()
+            time.sleep(1)
+
     def pages(self, path: str) -> list[Json]:
         """All items of a list, page by page."""
         found: list[Json] = []
         following: str | None = path
         while following:
-            page = self.http.get(following).raise_for_status().json()
+            page = self.get(following)
             found += page["items"]
             following = page["links"]["next"]
         return found
