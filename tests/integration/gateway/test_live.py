@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -161,7 +162,8 @@ async def test_without_kafka_a_command_is_still_accepted_and_kept_for_later(
     sqlite_url: str,
 ) -> None:
     settings = given(sqlite_url, "127.0.0.1:1", idempotent=True)
-    async with serving(settings) as (gateway, client):
+    no_canaries = settings.model_copy(update={"canary_every": timedelta()})
+    async with serving(no_canaries) as (gateway, client):
         readiness = (await client.get("/readyz")).json()
         assert (readiness["status"], readiness["checks"]["kafka"]["ok"]) == ("ok", False)
         for item in CATALOG:

@@ -20,6 +20,7 @@ from services.gateway.locks import exclusively
 from services.gateway.settings import GatewaySettings
 from tests.unit.gateway.world import ADMIN_KEY, CATALOG, hear_catalog
 
+pytestmark = pytest.mark.timeout(600)
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
