@@ -93,6 +93,7 @@ def _of_cloud(world: World, vms: dict[str, Json]) -> list[str]:
             if shown is None or (shown["server_id"], shown["state"]) != (server_id, server.state):
                 got = shown and (shown["server_id"], shown["state"])
                 found.append(f"{server_id} of vm {vm_id} is {server.state}, shown as {got}")
+    found += [f"a second server was asked for beside {each}" for each in world.repeated]
     found += [f"vm {vm} has {servers}" for vm, servers in held.items() if len(servers) > 1]
     present = {s.snapshot.server_id for s in world.cloud.alive()}
     found += [
