@@ -67,7 +67,7 @@ def audit_answer(asked: httpx.Request) -> httpx.Response:
     """What audit says where it keeps nothing: no lines, or no items; a verification is begun."""
     if asked.url.path.endswith("/export"):
         return httpx.Response(200, headers={"Content-Type": "application/x-ndjson"})
-    page = {"items": [], "links": {"next": None}}
+    page: dict[str, object] = {"items": [], "links": {"next": None}}
     return httpx.Response(202 if asked.method == "POST" else 200, json=page)
 
 
