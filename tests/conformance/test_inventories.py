@@ -50,6 +50,16 @@ async def belonging(estate: Estate, mark: Mark, server_id: str | None = None) ->
     return {each.id for each in await estate.inventories.belongings(mark, server_id)}
 
 
+async def removed(estate: Estate, resource: Resource) -> None:
+    """Ask for its end until the cloud takes it: what was made or let go just now may be busy yet."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                return await estate.inventories.remove(resource, new_request_id())
+            except Retry:
+                await asyncio.sleep(0.1)
+
+
 @every_kind
 async def test_what_carries_a_mark_is_listed_with_it(estate: Estate, kind: ResourceKind) -> None:
     mark = estate.new_mark()
@@ -161,5 +171,5 @@ async def test_what_a_deleted_server_left_behind_is_found_and_removed(estate: Es
     }
     assert {r.id for r in left} <= (await listed(estate)).keys()
     for resource in left:
-        await estate.inventories.remove(resource, new_request_id())
+        await removed(estate, resource)
     assert await belonging(estate, mark, server_id) == set()
