@@ -135,14 +135,15 @@ async def test_a_service_that_starts_without_kafka_connects_once_it_is_there(
 async def test_lag_counts_what_waits_and_is_nothing_once_all_is_taken(
     settings: Settings, kafka: Broker
 ) -> None:
+    if not kafka.enable_idempotence:
+        pytest.skip("the embedded broker's first and last offsets are not those of Apache Kafka")
     heard, messages = Heard(), [command() for _ in range(20)]
     publisher = kafka_broker(settings, "test")
     await publisher.start()
     await BrokerPublisher(publisher).publish([encode(message) for message in messages])
     await publisher.stop()
     behind = partial(group_lag, connection(settings), "hostler.toy_lag", VM_COMMANDS)
-    # The embedded broker's first offsets are one too high in partitions that hold records.
-    assert await behind() >= (len(messages) if kafka.enable_idempotence else 1)
+    assert await behind() >= len(messages)
     async with toy(settings, "toy_lag", heard) as service:
         await until(lambda: messages[-1] in heard)
         async with asyncio.timeout(60):
