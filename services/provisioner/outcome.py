@@ -166,7 +166,13 @@ class Outcome:
         result: Result,
         now: datetime,
     ) -> None:
-        """The cloud was asked about what waits; a create is asked about again until it ends."""
+        """The cloud was asked about what waits; a create is asked about again until it ends.
+
+        If the server of a delete was seen gone meanwhile, what was asked is no matter any more.
+        """
+        if operation.leaving:
+            operation.due_at = now
+            return
         operation.doubts += 1
         if isinstance(result, Failed):
             undoing.failed(session, operation, result, now, self.settings)
