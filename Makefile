@@ -33,15 +33,15 @@ down: $(READY) ## end what `make up` started
 
 .PHONY: test
 test: $(READY) ## all but the slow tests; the header says on which broker, database and cloud
-	$(PYTHON) -m pytest -m "not slow" --reruns 2 --reruns-delay 1 $(ARGS)
+	$(PYTHON) -m pytest -m "not slow" $(ARGS)
 
 .PHONY: test-slow
 test-slow: $(READY) ## whole stacks: services killed, Kafka, Postgres and the cloud gone, journeys, traces
-	$(PYTHON) -m pytest -m slow --reruns 1 $(ARGS)
+	$(PYTHON) -m pytest -m slow $(ARGS)
 
 .PHONY: test-embedded
 test-embedded: $(READY) ## the tests that need a broker, on the embedded one
-	HOSTLER_LOCAL_BROKER=embedded $(PYTHON) -m pytest -m "broker and not slow" --reruns 2 $(ARGS)
+	HOSTLER_LOCAL_BROKER=embedded $(PYTHON) -m pytest -m "broker and not slow" $(ARGS)
 
 .PHONY: conformance
 conformance: $(READY) ## the drivers' suite on OS_CLOUD=… (OS_CLIENT_CONFIG_FILE=…), else on the simulator

@@ -31,7 +31,7 @@ from contracts.vm.commands import (
 from contracts.vm.states import VmSnapshot, VmState
 from services.provisioner.app import Provisioner
 from tests.fakes.driver import LOST, QUOTA, FakeCloud
-from tests.unit.provisioner.world import CREATE, PROJECT, Bench
+from tests.unit.provisioner.world import CREATE, Bench
 
 pytestmark = pytest.mark.timeout(300)
 T = TypeVar("T")
@@ -92,33 +92,12 @@ class SteppedBench(Bench):
     async def work(self) -> int:
         return await self.steps.outlive(super().work, self.take_over)
 
-    async def tell(
-        self, data: Body, vm_id: UUID, operation_id: UUID | None = None, account: str = "demo"
-    ) -> Message[Body]:
-        message = Message[Body](
-            id=new_id(),
-            source="test",
-            time=self.clock(),
-            subject=str(vm_id),
-            project_id=PROJECT,
-            account=account,
-            actor="key:ann",
-            operation_id=operation_id,
-            request_id="req-1",
-            data=data,
-        )
+    async def deliver(self, message: Message[Body]) -> None:
+        async def once() -> None:
+            await hear(self.service, message)
 
-        async def take() -> None:
-            await self.steps.take(message.type, partial(self._hear, message), again)
-
-        async def again() -> None:
-            await self._hear(message)
-
+        take = partial(self.steps.take, message.type, once, once)
         await self.steps.outlive(take, self.take_over)
-        return message
-
-    async def _hear(self, message: Message[Body]) -> None:
-        await hear(self.service, message)
 
     async def finish(self, operation_id: UUID) -> None:
         """The cloud and sync do their part until it has ended."""

@@ -30,21 +30,19 @@ async def test_while_a_hundred_operations_hang_on_two_clouds_those_of_a_third_pa
     for account in ("dead", "slow"):
         for _ in range(50):
             await bench.ask(CREATE, vm_id=new_id(), account=account)
-    running = asyncio.create_task(bench.service.worker.run())
-    await dead.arrived["create"].wait()
-    await slow.arrived["create"].wait()
-    for _ in range(30):
-        await bench.ask(CREATE, vm_id=new_id(), account="fast")
-    async with asyncio.timeout(60):
-        while [r.state for r in await bench.rows() if r.account == "fast"] != ["waiting"] * 30:
-            await asyncio.sleep(0.02)
-    assert len(fast.alive()) == 30
-    assert dead.alive() == slow.alive() == []
-    assert dead.called("create") == min(50, bench.service.worker.settings.account_concurrency)
-    for hanging in (dead, slow):
-        hanging.gates["create"].set()
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    async with bench.working():
+        await dead.arrived["create"].wait()
+        await slow.arrived["create"].wait()
+        for _ in range(30):
+            await bench.ask(CREATE, vm_id=new_id(), account="fast")
+        async with asyncio.timeout(60):
+            while [r.state for r in await bench.rows() if r.account == "fast"] != ["waiting"] * 30:
+                await asyncio.sleep(0.02)
+        assert len(fast.alive()) == 30
+        assert dead.alive() == slow.alive() == []
+        assert dead.called("create") == min(50, bench.service.worker.settings.account_concurrency)
+        for hanging in (dead, slow):
+            hanging.gates["create"].set()
 
 
 async def test_an_account_that_rests_is_not_asked_and_costs_no_attempt(bench: Bench) -> None:

@@ -81,12 +81,11 @@ async def test_a_lease_is_renewed_while_its_call_runs(database_url: str) -> None
 async def test_a_drain_lets_the_call_under_way_finish_and_records_it(bench: Bench) -> None:
     gate = bench.cloud.gates["create"] = asyncio.Event()
     operation_id = await bench.ask(CREATE)
-    running = asyncio.create_task(bench.service.worker.run())
-    await bench.cloud.arrived["create"].wait()
-    running.cancel()
-    await asyncio.sleep(0)
-    gate.set()
-    await asyncio.gather(running, return_exceptions=True)
+    async with bench.working() as running:
+        await bench.cloud.arrived["create"].wait()
+        running.cancel()
+        await asyncio.sleep(0)
+        gate.set()
     row = await bench.row(operation_id)
     assert (row.state, row.lease_token) == ("waiting", None)
 
@@ -97,10 +96,8 @@ async def test_a_drain_gives_back_what_does_not_finish_so_that_the_next_one_look
     bench = Bench(database_url, worker_drain=timedelta(0))
     bench.cloud.gates["create"] = asyncio.Event()
     operation_id = await bench.ask(CREATE)
-    running = asyncio.create_task(bench.service.worker.run())
-    await bench.cloud.arrived["create"].wait()
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    async with bench.working():
+        await bench.cloud.arrived["create"].wait()
     row = await bench.row(operation_id)
     assert (row.state, row.lease_token) == ("queued", None)
     assert row.asked_at is not None
@@ -114,24 +111,21 @@ async def test_a_drain_gives_back_what_does_not_finish_so_that_the_next_one_look
 
 async def test_a_worker_at_rest_is_woken_by_a_new_command(database_url: str) -> None:
     bench = Bench(database_url, poll=timedelta(hours=1))
-    running = asyncio.create_task(bench.service.worker.run())
-    await asyncio.sleep(0.05)
-    await bench.ask(CREATE)
-    await asyncio.wait_for(bench.cloud.arrived["create"].wait(), 30)
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    async with bench.working():
+        await asyncio.sleep(0.05)
+        await bench.ask(CREATE)
+        await asyncio.wait_for(bench.cloud.arrived["create"].wait(), 30)
     await bench.close()
 
 
 async def test_a_drain_that_comes_together_with_new_work_is_not_lost(database_url: str) -> None:
     bench = Bench(database_url, poll=timedelta(hours=1))
-    worker = bench.service.worker
-    running = asyncio.create_task(worker.run())
-    await asyncio.sleep(0.1)
-    worker.wake.set()
-    running.cancel()
-    await asyncio.wait([running], timeout=30)
-    assert running.cancelled()
+    async with bench.working() as running:
+        await asyncio.sleep(0.1)
+        bench.service.worker.wake.set()
+        running.cancel()
+        await asyncio.wait([running], timeout=30)
+        assert running.cancelled()
     await bench.close()
 
 

@@ -1,5 +1,8 @@
 """The provisioner on a bench: a virtual clock, a cloud in memory, and sync's part played by hand."""
 
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
@@ -93,9 +96,26 @@ class Bench:
             request_id="req-1",
             data=data,
         )
+        await self.deliver(message)
+        return message
+
+    async def deliver(self, message: Message[Body]) -> None:
         for _ in range(self.times):
             await hear(self.service, message)
-        return message
+
+    @asynccontextmanager
+    async def working(self) -> AsyncGenerator[asyncio.Task[None]]:
+        """The worker at work, as in a process; cancelled when left, also by a test that fails.
+
+        One that outlived its test would take the operations of the next from the database that
+        they share.
+        """
+        running = asyncio.create_task(self.service.worker.run())
+        try:
+            yield running
+        finally:
+            running.cancel()
+            await asyncio.wait([running])
 
     async def work(self) -> int:
         """Work until nothing is due."""
