@@ -1,15 +1,13 @@
 """What tests may ask for: a broker, databases and a cloud, each started at the first request."""
 
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from deploy.local.broker import Broker
 from deploy.local.cloud import GivenCloud, LocalCloud
-from deploy.local.postgres import dsn
+from tests.infra.databases import own_database
 from tests.infra.plan import Infrastructure, plan
 
 # Whoever asks for one of these runs on the broker: `make test-embedded` repeats these tests.
@@ -58,13 +56,8 @@ def cloud(infrastructure: Infrastructure) -> LocalCloud | GivenCloud:
 @pytest.fixture
 def postgres_url(infrastructure: Infrastructure) -> Iterator[str]:
     """An empty PostgreSQL database of this test's own, `postgresql+psycopg://…`."""
-    server = infrastructure.database().url
-    name = f"test_{uuid.uuid4().hex}"
-    with psycopg.connect(dsn(server), autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'".encode())
-    yield dsn(server, database=name).replace("postgresql://", "postgresql+psycopg://", 1)
-    with psycopg.connect(dsn(server), autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+    with own_database(infrastructure.database().url) as url:
+        yield url
 
 
 @pytest.fixture

@@ -22,11 +22,12 @@ from tests.unit.gateway.conftest import (
     made_sqlite,
     new_gateway,
     sqlite_url,
+    tables,
 )
 from tests.unit.gateway.test_dead_letters import letter
 from tests.unit.gateway.world import CREATE, Clients, make_active
 
-__all__ = ["clients", "clock", "gateway", "made_sqlite", "new_gateway", "sqlite_url"]
+__all__ = ["clients", "clock", "gateway", "made_sqlite", "new_gateway", "sqlite_url", "tables"]
 UNCOVERED = Path(__file__).parent / "uncovered.txt"
 
 

@@ -1,73 +1,29 @@
 """A gateway without Kafka over a database that is made once and emptied for each test, and clients."""
 
-import shutil
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 
 import httpx
-import psycopg
 import pytest
 from pydantic import SecretStr
 
-from chassis.database import Database
 from chassis.identity import Caller
-from chassis.migrations import migrate
-from chassis.tables import METADATA as CHASSIS
 from chassis.testing import VirtualClock
 from contracts.identity import Role
-from deploy.local.postgres import dsn
 from services.gateway.app import build
 from services.gateway.context import Gateway
 from services.gateway.locks import exclusively
 from services.gateway.settings import GatewaySettings
 from services.gateway.tables import METADATA
-from tests.infra.plan import Infrastructure
+from tests.infra.databases import Tables, made_postgres, made_sqlite, postgres_url, sqlite_url
 from tests.unit.gateway.world import ADMIN_KEY, CATALOG, Clients, hear_catalog
 
+__all__ = ["made_postgres", "made_sqlite", "postgres_url", "sqlite_url"]  # fixtures
 NewGateway = Callable[..., Awaitable[Gateway]]
 
 
 @pytest.fixture(scope="session")
-async def made_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file with the gateway's empty tables."""
-    path = tmp_path_factory.mktemp("gateway") / "made.db"
-    database = Database(f"sqlite+aiosqlite:///{path}", "gateway")
-    await migrate(database)
-    await database.close()
-    return path
-
-
-@pytest.fixture(scope="session")
-async def made_postgres(infrastructure: Infrastructure) -> AsyncIterator[str]:
-    """A PostgreSQL database with the gateway's tables."""
-    server = dsn(infrastructure.database().url)
-    name = f"gateway_{uuid.uuid4().hex}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'".encode())
-    url = dsn(infrastructure.database().url, database=name)
-    url = url.replace("postgresql://", "postgresql+psycopg://", 1)
-    database = Database(url, "gateway")
-    await migrate(database)
-    await database.close()
-    yield url
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
-
-
-@pytest.fixture
-def sqlite_url(made_sqlite: Path, tmp_path: Path) -> str:
-    """A file of this test's own."""
-    return f"sqlite+aiosqlite:///{shutil.copy(made_sqlite, tmp_path / 'test.db')}"
-
-
-@pytest.fixture
-def postgres_url(made_postgres: str) -> str:
-    """The shared database, emptied; sequences begin anew."""
-    tables = [f"gateway.{table}" for table in (*CHASSIS.tables, *METADATA.tables)]
-    with psycopg.connect(dsn(made_postgres), autocommit=True) as connection:
-        connection.execute(f"TRUNCATE {', '.join(tables)} RESTART IDENTITY".encode())
-    return made_postgres
+def tables() -> Tables:
+    return Tables("gateway", METADATA)
 
 
 @pytest.fixture

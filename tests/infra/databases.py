@@ -1,0 +1,81 @@
+"""Databases for tests: an empty one of a test's own, or a service's tables, made once and emptied."""
+
+import shutil
+import uuid
+from collections.abc import AsyncGenerator, Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy import MetaData
+
+from chassis.database import Database
+from chassis.migrations import migrate
+from chassis.tables import METADATA as CHASSIS
+from deploy.local.postgres import dsn
+from tests.infra.plan import Infrastructure
+
+
+class Tables:
+    """A service's tables, in the schema of its name. Its conftest's fixture `tables` tells them."""
+
+    def __init__(self, service: str, metadata: MetaData) -> None:
+        self._service = service
+        self._names = ", ".join(f"{service}.{t}" for t in (*CHASSIS.tables, *metadata.tables))
+
+    async def make(self, url: str) -> None:
+        database = Database(url, self._service)
+        await migrate(database)
+        await database.close()
+
+    def empty(self, url: str) -> None:
+        """No rows, and sequences begin anew. Needs a superuser, whom audit's guards let pass."""
+        with psycopg.connect(dsn(url)) as connection:
+            connection.execute("SET LOCAL session_replication_role = replica")
+            connection.execute(f"TRUNCATE {self._names} RESTART IDENTITY".encode())
+
+
+@contextmanager
+def own_database(server: str) -> Generator[str]:
+    """An empty database on a PostgreSQL server, `postgresql+psycopg://…`; dropped at the end."""
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(dsn(server), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'".encode())
+    yield dsn(server, database=name).replace("postgresql://", "postgresql+psycopg://", 1)
+    with psycopg.connect(dsn(server), autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+def copied(made: Path, folder: Path) -> str:
+    """The URL of a copy of a SQLite file."""
+    return f"sqlite+aiosqlite:///{shutil.copy(made, folder / 'test.db')}"
+
+
+@pytest.fixture(scope="session")
+async def made_sqlite(tables: Tables, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with the service's empty tables."""
+    path = tmp_path_factory.mktemp("made") / "made.db"
+    await tables.make(f"sqlite+aiosqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+async def made_postgres(tables: Tables, infrastructure: Infrastructure) -> AsyncGenerator[str]:
+    """A PostgreSQL database with the service's tables, which the tests of a folder share."""
+    with own_database(infrastructure.database().url) as url:
+        await tables.make(url)
+        yield url
+
+
+@pytest.fixture
+def sqlite_url(made_sqlite: Path, tmp_path: Path) -> str:
+    """The service's tables in a file of this test's own."""
+    return copied(made_sqlite, tmp_path)
+
+
+@pytest.fixture
+def postgres_url(tables: Tables, made_postgres: str) -> str:
+    """The shared database, emptied."""
+    tables.empty(made_postgres)
+    return made_postgres
