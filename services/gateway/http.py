@@ -11,6 +11,7 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from prometheus_client import Counter, Histogram
 from starlette.datastructures import Headers
+from starlette.responses import StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chassis import problems
@@ -153,8 +154,9 @@ class Passage:
 
 
 def _streams(route: APIRoute) -> bool:
-    """Whether a route answers with events for as long as it is listened to."""
-    return "text/event-stream" in str(route.responses.get(200, ""))
+    """Whether a route answers for as long as it is listened to."""
+    made = route.response_class
+    return isinstance(made, type) and issubclass(made, StreamingResponse)
 
 
 def _limited(receive: Receive, most: int) -> Receive:
