@@ -61,7 +61,7 @@ class Import(Command):
     type: Literal["vm.import.v1"] = "vm.import.v1"
     change = Change.of({VmState.REQUESTED}, Transition.IMPORTING, None)
     deadline = timedelta(minutes=5)
-    role = Role.OPERATOR
+    role = Role.ADMIN
     emits = events.Imported
     shows_in_sweep = False
 

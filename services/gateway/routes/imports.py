@@ -7,7 +7,6 @@ from fastapi import Depends, Request, Response
 
 from chassis.identity import Caller
 from contracts.errors import ErrorCode
-from contracts.identity import Role
 from contracts.vm.commands import Import
 from services.gateway import documents
 from services.gateway.bodies import body, documented
@@ -22,7 +21,7 @@ from services.gateway.routes.guard import guarded
 
 LOG = logging.getLogger(__name__)
 ROUTER = guarded("/vms", "inventory")
-Admin = Annotated[Caller, Depends(permit(Role.ADMIN, Import.permission()))]
+Admin = Annotated[Caller, Depends(permit(Import.role, Import.permission()))]
 _CODES = (
     ErrorCode.NOT_FOUND,
     ErrorCode.CONFLICT,
