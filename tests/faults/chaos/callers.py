@@ -24,6 +24,8 @@ BY_STATE = {
 VERBS = ("start", "stop", "reboot", "pause", "unpause", "sync")
 STEERING = ("cancel", "retry", "abandon", "import")
 REFUSALS = {400, 404, 409, 412, 422}
+IMPORT_TRIES = 60
+"""A server that somebody has just made is not known before a sweep has seen it."""
 
 
 @dataclass
@@ -129,7 +131,7 @@ class Caller(threading.Thread):
                 server = None if crowded else self.outside.stranger(self.dice)
                 if server is not None:
                     yield self._asked(
-                        "vm.import.v1", "POST", "/v1/vms/import", {"server_id": server}
+                        "vm.import.v1", "POST", "/v1/vms/import", {"server_ids": [server]}
                     )
             case "cancel" | "retry" | "abandon" if self._recent:
                 target = self.dice.choice(self._recent[-4:])
@@ -194,7 +196,7 @@ class Caller(threading.Thread):
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
             answer = self._send(asked)
-            if answer is not None and self._is_final(answer):
+            if answer is not None and self._is_final(asked, answer):
                 self._take(asked, answer)
                 if asked.is_accepted and self.dice.random() < 0.1:
                     self._again(asked)
@@ -214,19 +216,21 @@ class Caller(threading.Thread):
             self.journal.count("requests without an answer")
             return None
 
-    def _is_final(self, answer: httpx.Response) -> bool:
+    def _is_final(self, asked: Asked, answer: httpx.Response) -> bool:
         if answer.status_code in {429, 503}:
             self.journal.count(f"requests answered {answer.status_code}")
             return False
+        if answer.status_code == 404 and asked.command == "vm.import.v1":
+            return asked.tries >= IMPORT_TRIES
         return not (answer.status_code == 409 and answer.json().get("code") == "in_flight")
 
     def _take(self, asked: Asked, answer: httpx.Response) -> None:
         asked.status = answer.status_code
         said = f"{asked.command} {asked.path} {asked.key}: {answer.status_code}"
         if answer.status_code in {200, 202}:
-            asked.operation = answer.json()
-            self._recent.append(str(cast("Json", asked.operation)["id"]))
-            said += f" {self._recent[-1]} vm {cast('Json', asked.operation).get('vm_id')}"
+            made = asked.operation = _operation(answer)
+            self._recent.append(str(made["id"]))
+            said += f" {made['id']} vm {made.get('vm_id')}"
         elif answer.status_code not in REFUSALS:
             self.book.strange.append(f"{said} {answer.text[:300]}")
         self.journal.note(self.name, said)
@@ -234,13 +238,23 @@ class Caller(threading.Thread):
     def _again(self, asked: Asked) -> None:
         """The same request once more leads to the same operation."""
         answer = self._send(asked)
-        if answer is None or not self._is_final(answer) or asked.command.startswith("operation."):
+        if (
+            answer is None
+            or not self._is_final(asked, answer)
+            or asked.command.startswith("operation.")
+        ):
             return
         first = str(cast("Json", asked.operation)["id"])
-        same = answer.status_code in {200, 202} and answer.json()["id"] == first
+        same = answer.status_code in {200, 202} and _operation(answer)["id"] == first
         self.journal.count("requests repeated after their answer")
         if not same:
             self.book.strange.append(f"{asked.key} again: {answer.status_code} {answer.text[:300]}")
+
+
+def _operation(answer: httpx.Response) -> Json:
+    """The operation that was made; an import answers with a page of them."""
+    said = cast("Json", answer.json())
+    return cast("Json", said["items"][0]) if "items" in said else said
 
 
 class Outside:
