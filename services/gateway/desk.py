@@ -1,4 +1,4 @@
-"""The desk: commands that come while a transaction is under way share the next one.
+"""The desk: commands that come while transactions are under way share the next one.
 
 Alone, a command is taken at once and waits for nothing. What is refused, or fails, concerns nobody
 else: where a shared transaction fails for another reason than an outage, each is taken on its own.
@@ -20,6 +20,8 @@ from services.gateway.intake import Accepted, Asked, Intake
 LOG = logging.getLogger(__name__)
 MOST = 64
 """Commands of one transaction, at most."""
+AT_ONCE = 2
+"""Transactions of a line: while one waits for the database, the next is put together."""
 
 
 @dataclass(frozen=True)
@@ -48,14 +50,15 @@ class _Line:
         self.intake = intake
         self.database = database
         self._waiting: deque[_Waiting] = deque()
-        self._working: asyncio.Task[None] | None = None
+        self._working: list[asyncio.Task[None]] = []
 
     async def take(self, asked: Asked) -> Accepted:
         answer: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(asked, answer))
-        if self._working is None or self._working.done():
+        self._working = [each for each in self._working if not each.done()]
+        if len(self._working) < AT_ONCE:
             # In a context of its own: what it does belongs to no single request.
-            self._working = asyncio.create_task(self._work(), context=Context())
+            self._working.append(asyncio.create_task(self._work(), context=Context()))
         return await answer
 
     async def _work(self) -> None:

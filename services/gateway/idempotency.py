@@ -6,13 +6,16 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import ColumnElement, literal_column, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.database import insert
 from services.gateway.tables import IDEMPOTENCY_KEYS
 
 _C = IDEMPOTENCY_KEYS.c
+_ANEW: dict[str, ColumnElement[Any]] = {
+    name: literal_column(f"excluded.{name}") for name in ("digest", "operation_id", "created_at")
+}
 
 
 @dataclass(frozen=True, order=True)
@@ -62,14 +65,12 @@ async def earlier(
 async def _insert(
     session: AsyncSession, wanted: dict[Key, Use], now: datetime, kept: timedelta
 ) -> set[Key]:
-    rows = insert(session, IDEMPOTENCY_KEYS).values(
-        [_row(key, use, now) for key, use in sorted(wanted.items(), key=lambda item: item[0])]
+    claims = insert(session, IDEMPOTENCY_KEYS).on_conflict_do_update(
+        index_elements=["project_id", "key"], set_=_ANEW, where=_C.created_at < now - kept
     )
-    over = {name: rows.excluded[name] for name in ("digest", "operation_id", "created_at")}
-    taken = rows.on_conflict_do_update(
-        index_elements=["project_id", "key"], set_=over, where=_C.created_at < now - kept
-    ).returning(_C.project_id, _C.key)
-    return {Key(row.project_id, row.key) for row in (await session.execute(taken)).all()}
+    taken = claims.returning(_C.project_id, _C.key)
+    rows = [_row(key, use, now) for key, use in sorted(wanted.items(), key=lambda item: item[0])]
+    return {Key(row.project_id, row.key) for row in (await session.execute(taken, rows)).all()}
 
 
 def _row(key: Key, use: Use, now: datetime) -> dict[str, Any]:

@@ -4,15 +4,15 @@ import re
 from datetime import timedelta
 from typing import Annotated
 
-from fastapi import Depends, Header
+from fastapi import Depends, Header, Request
 
-from services.gateway.context import Here
+from services.gateway.context import gateway_of
 
 _WAIT = re.compile(r'(?:^|,)\s*wait\s*=\s*"?(\d{1,6})"?\s*(?:[,;]|$)', re.IGNORECASE)
 
 
 async def read_prefer(
-    gateway: Here,
+    request: Request,
     prefer: Annotated[
         str | None,
         Header(
@@ -26,7 +26,7 @@ async def read_prefer(
     found = _WAIT.search(prefer or "")
     if found is None:
         return None
-    return min(timedelta(seconds=int(found[1])), gateway.settings.wait_cap)
+    return min(timedelta(seconds=int(found[1])), gateway_of(request).settings.wait_cap)
 
 
 Wait = Annotated[timedelta | None, Depends(read_prefer)]

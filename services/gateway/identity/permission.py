@@ -1,9 +1,9 @@
 """What a caller may do: the one dependency that every route under /v1 goes through."""
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated
+from typing import Annotated, cast
 
-from fastapi import Depends, Request, Security
+from fastapi import Depends, Request
 from fastapi.security import APIKeyHeader
 
 from chassis.errors import Terminal
@@ -24,23 +24,27 @@ HEADER = APIKeyHeader(
 )
 
 
-async def authenticated(
-    request: Request, key: Annotated[str | None, Security(HEADER)] = None
-) -> Caller:
-    """The caller behind the key; Terminal(UNAUTHENTICATED) without a valid one."""
+async def authenticate(request: Request, key: str | None) -> None:
+    """Find the caller behind the key, for `permit`; Terminal(UNAUTHENTICATED) without a valid one."""
     caller = await gateway_of(request).keys.check(key or "")
     if caller is None:
         raise Terminal(ErrorCode.UNAUTHENTICATED)
-    return caller
+    request.state.caller = caller
 
 
-Authenticated = Annotated[Caller, Depends(authenticated)]
+async def _caller_of(request: Request) -> Caller:
+    """Who the router's guard found; without a guard there is none, and the request fails."""
+    return cast("Caller", request.state.caller)
 
 
-def permit(role: Role, permission: str) -> Callable[[Request, Caller], Awaitable[Caller]]:
+Authenticated = Annotated[Caller, Depends(_caller_of)]
+
+
+def permit(role: Role, permission: str) -> Callable[[Request], Awaitable[Caller]]:
     """A dependency: the caller, whose role covers `role`; a refusal is an event."""
 
-    async def permitted(request: Request, caller: Authenticated) -> Caller:
+    async def permitted(request: Request) -> Caller:
+        caller = await _caller_of(request)
         if not caller.role.covers(role):
             await _tell_refused(gateway_of(request), request, caller, permission)
         caller.needs(role, permission)

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, Select, func, select
+from sqlalchemy import Row, Select, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.errors import Terminal
@@ -28,6 +28,9 @@ _WAITS_FOR = (
 )
 _POSITION = select(func.count()).select_from(_BEFORE).where(_AHEAD).scalar_subquery()
 _SHOWN = select(OPERATIONS, _WAITS_FOR.label("waits_for"), _POSITION.label("position"))
+_ONE = _SHOWN.where(
+    OPERATIONS.c.id == bindparam("operation_id"), OPERATIONS.c.project_id == bindparam("project_id")
+)
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,8 @@ def listed(wanted: OperationFilter) -> Select[Any]:
 
 async def find(session: AsyncSession, project_id: str, operation_id: UUID) -> Row[Any]:
     """One operation's row; Terminal(NOT_FOUND) if the project has no such one."""
-    mine = (OPERATIONS.c.id == operation_id) & (OPERATIONS.c.project_id == project_id)
-    row = (await session.execute(_SHOWN.where(mine))).first()
+    mine = {"operation_id": operation_id, "project_id": project_id}
+    row = (await session.execute(_ONE, mine)).first()
     if row is None:
         raise Terminal(ErrorCode.NOT_FOUND)
     return row

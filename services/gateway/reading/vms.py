@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, Select, and_, literal_column, or_, select
+from sqlalchemy import Row, Select, and_, bindparam, literal_column, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.errors import Terminal
@@ -19,6 +19,8 @@ _ITS_IMAGE = and_(
     CATALOG.c.account == VMS.c.account, CATALOG.c.kind == "image", CATALOG.c.id == VMS.c.image
 )
 _SHOWN = select(VMS, CATALOG.c.name.label("image_name")).outerjoin(CATALOG, _ITS_IMAGE)
+_ONE = _SHOWN.where(VMS.c.id == bindparam("vm_id"), VMS.c.project_id == bindparam("project_id"))
+"""Made once: to put a statement together costs as much as to run it."""
 
 
 _NAMES = tuple(Vm.model_fields)
@@ -81,8 +83,8 @@ def listed(wanted: VmFilter) -> Select[Any]:
 
 async def find(session: AsyncSession, project_id: str, vm_id: UUID) -> Row[Any]:
     """One VM's row; Terminal(NOT_FOUND) if the project has no such one."""
-    mine = (VMS.c.id == vm_id) & (VMS.c.project_id == project_id)
-    row = (await session.execute(_SHOWN.where(mine))).first()
+    mine = {"vm_id": vm_id, "project_id": project_id}
+    row = (await session.execute(_ONE, mine)).first()
     if row is None:
         raise Terminal(ErrorCode.NOT_FOUND)
     return row
