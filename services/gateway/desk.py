@@ -20,8 +20,8 @@ from services.gateway.intake import Accepted, Asked, Intake
 LOG = logging.getLogger(__name__)
 MOST = 64
 """Commands of one transaction, at most."""
-AT_ONCE = 2
-"""Transactions of a line: while one waits for the database, the next is put together."""
+CREATES_AT_ONCE = 2
+"""Transactions: while one waits for the database, the next is put together."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,14 @@ class _Waiting:
 
 
 class Desk:
-    """Takes commands in. Creates stand in a line of their own: no VM is locked in front of them."""
+    """Takes commands in. Creates stand in a line of their own: no VM is locked in front of them.
+
+    Commands on VMs go one transaction after the other, so that those on one VM keep their order.
+    """
 
     def __init__(self, intake: Intake, database: Database) -> None:
-        creates, others = _Line(intake, database), _Line(intake, database)
-        self._creates = creates
-        self._others = others
+        self._creates = _Line(intake, database, CREATES_AT_ONCE)
+        self._others = _Line(intake, database, 1)
 
     async def accept(self, asked: Asked) -> Accepted:
         """As `Intake.accept`, in a transaction of the desk's, which has committed at the return."""
@@ -46,9 +48,10 @@ class Desk:
 
 
 class _Line:
-    def __init__(self, intake: Intake, database: Database) -> None:
+    def __init__(self, intake: Intake, database: Database, at_once: int) -> None:
         self.intake = intake
         self.database = database
+        self.at_once = at_once
         self._waiting: deque[_Waiting] = deque()
         self._working: list[asyncio.Task[None]] = []
 
@@ -56,7 +59,7 @@ class _Line:
         answer: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(asked, answer))
         self._working = [each for each in self._working if not each.done()]
-        if len(self._working) < AT_ONCE:
+        if len(self._working) < self.at_once:
             # In a context of its own: what it does belongs to no single request.
             self._working.append(asyncio.create_task(self._work(), context=Context()))
         return await answer
