@@ -9,6 +9,7 @@ from bisect import bisect_right
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from functools import cached_property
+from time import monotonic
 from typing import Any
 from uuid import UUID
 
@@ -26,7 +27,9 @@ FOLLOWERS = Gauge("hostler_sse_followers", "Open GET /v1/events streams.")
 POLL_SECONDS = 0.3
 PAGE = 500
 KEPT = 2000
-QUIET_SECONDS = 15.0
+QUIET_SECONDS = 10.0
+LOOK_SECONDS = 5.0
+"""How often a follower that nothing came for looks whether it was quiet for too long."""
 RESET = "hostler.reset"
 WILDCARD = ".*"
 
@@ -105,7 +108,8 @@ class Tail:
         self.database = database
         self.bell = bell
         self.stopping = stopping
-        self._moved = Bell()
+        self._moved = asyncio.Event()
+        self._rung_at = monotonic()
         self._newest: int | None = None
         self._recent: list[Kept] = []
         self._since = 0
@@ -118,11 +122,20 @@ class Tail:
 
     async def watch(self) -> None:
         """Read what is new, all the while."""
-        while True:
-            if await self._read() < PAGE:
-                await self.bell.wait(POLL_SECONDS)
-            if self.stopping.is_set():
-                self._moved.ring()
+        try:
+            while True:
+                if await self._read() < PAGE:
+                    await self.bell.wait(POLL_SECONDS)
+                if self.stopping.is_set() or monotonic() > self._rung_at + LOOK_SECONDS:
+                    self._ring()
+        finally:
+            self._ring()
+
+    def _ring(self) -> None:
+        """One timer for all: a thousand followers that each had their own would be slow to wake."""
+        self._rung_at = monotonic()
+        self._moved.set()
+        self._moved = asyncio.Event()
 
     async def follow(self, wanted: Wanted, behind: int | None) -> AsyncGenerator[Kept | Reset]:
         """What is wanted and comes behind the event `behind` (None: from now on), in order.
@@ -142,19 +155,20 @@ class Tail:
             place = await self._place(behind)
             if behind is not None and place != behind:
                 yield [Reset(place)]
+            told_at = monotonic()
             while not self.stopping.is_set():
-                upto = self._newest or 0
-                if place >= upto:
-                    if not await self._moved.wait(QUIET_SECONDS):
-                        yield []
-                    continue
-                events, place = await self._between(wanted, place, upto)
-                if events:
+                events: list[Kept] = []
+                if place >= (upto := self._newest or 0):
+                    await self._moved.wait()
+                else:
+                    events, place = await self._between(wanted, place, upto)
+                if events or monotonic() > told_at + QUIET_SECONDS:
+                    told_at = monotonic()
                     yield [*events]
 
     async def _place(self, behind: int | None) -> int:
         while self._newest is None and not self.stopping.is_set():
-            await self._moved.wait(1.0)
+            await self._moved.wait()
         newest = self._newest or 0
         if behind is None:
             return newest
@@ -184,7 +198,7 @@ class Tail:
             newest = self._newest
             if newest is None:
                 self._newest = self._since = newest = await session.scalar(_NEWEST) or 0
-                self._moved.ring()
+                self._ring()
             found = await _kept(session, _events(newest))
         if found:
             self._keep(found)
@@ -196,7 +210,7 @@ class Tail:
             self._since = self._recent[many - 1].id
             del self._recent[:many]
         self._newest = max(self._newest or 0, found[-1].id)
-        self._moved.ring()
+        self._ring()
 
 
 def _id(kept: Kept) -> int:

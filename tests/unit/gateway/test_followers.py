@@ -111,6 +111,19 @@ async def test_looks_that_found_nothing_new_are_not_told(gateway: Gateway) -> No
     assert only.type == "vm.changed.v1"
 
 
+async def test_a_follower_that_nothing_comes_for_is_kept_alive_whatever_others_are_told(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(followers, "QUIET_SECONDS", 0.0)
+    async with watching(gateway), asyncio.timeout(30):
+        quiet = gateway.tail.batches(Wanted("other"), 0)
+        heard = asyncio.ensure_future(anext(quiet))
+        while not heard.done():
+            await hear(gateway.service, changed(str(new_id()), 1, VmState.ACTIVE))
+        assert await heard == []
+        await quiet.aclose()
+
+
 async def test_a_place_that_is_not_kept_any_more_begins_with_a_reset(
     gateway: Gateway, clock: VirtualClock
 ) -> None:
