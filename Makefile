@@ -57,8 +57,8 @@ property: $(READY) ## any sequence of commands, kills and losses, in memory; EXA
 		$(PYTHON) -m pytest tests/property $(ARGS)
 
 .PHONY: bench
-bench: $(READY) ## measure everything beside its floor; ROWS="accept reads" some of it, QUICK=1 smaller
-	$(PYTHON) -m bench $(ROWS) $(if $(QUICK),--quick)
+bench: $(READY) ## measure everything beside its floor; ROWS="accept reads" some of it, QUICK=1 smaller, MINUTES=60 of memory
+	$(PYTHON) -m bench $(ROWS) $(if $(QUICK),--quick) $(if $(MINUTES),--minutes $(MINUTES))
 
 .PHONY: rebuild
 rebuild: $(READY) ## tell the gateway's read model anew, while it serves: FROM=kafka|audit, DRY=1 only counts

@@ -18,14 +18,14 @@ ROWS = sorted(p.stem for p in (Path(__file__).parent / "rows").glob("*.py") if p
 
 
 async def measure(
-    names: list[str], *, quick: bool, console: Console
+    names: list[str], console: Console, *, quick: bool, minutes: float
 ) -> tuple[list[Measured], bool]:
     """The rows that could be measured, and whether all could."""
     done: list[Measured] = []
     whole = True
     for name in names:
         console.print(f"[bold]{name}[/] …")
-        bench = Bench(quick=quick)
+        bench = Bench(quick=quick, minutes=minutes)
         try:
             done.append(await import_module(f"bench.rows.{name}").measure(bench))
         except Exception:  # noqa: BLE001 - the other rows are worth measuring all the same
@@ -43,12 +43,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("rows", nargs="*", help=f"of {', '.join(ROWS)}; all by default")
     parser.add_argument("--quick", action="store_true", help="smaller numbers, to try it")
+    parser.add_argument("--minutes", type=float, default=2, help="memory's load")
     parser.add_argument("--no-write", action="store_true", help="leave docs/benchmarks alone")
     given = parser.parse_args()
     if unknown := set(given.rows) - set(ROWS):
         parser.error(f"no such row: {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
     console = Console(width=150)
-    done, whole = asyncio.run(measure(given.rows or ROWS, quick=given.quick, console=console))
+    rows = given.rows or ROWS
+    done, whole = asyncio.run(measure(rows, console, quick=given.quick, minutes=given.minutes))
     if len(done) > 1:
         show(done, console)
     if done and not given.no_write:

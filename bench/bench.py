@@ -29,11 +29,17 @@ class Floor:
 
 
 class Bench:
-    """Handed to each row. `quick`: smaller numbers, to try a row, not to quote."""
+    """Handed to each row. `quick`: smaller numbers, to try a row, not to quote.
 
-    def __init__(self, folder: Path | None = None, *, quick: bool = False) -> None:
+    `minutes`: how long memory is watched under load.
+    """
+
+    def __init__(
+        self, folder: Path | None = None, *, quick: bool = False, minutes: float = 2
+    ) -> None:
         self.folder = folder or Path(mkdtemp(prefix="hostler-bench-"))
         self.quick = quick
+        self.minutes = minutes
         self._stacks = 0
 
     def count(self, full: int) -> int:

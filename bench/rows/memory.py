@@ -15,8 +15,10 @@ from deploy.local.processes import Child
 from deploy.local.stack import ROOT, SERVICES, ServiceProcess, Stack
 
 VMS = 100_000
-LOAD_SECONDS = 120.0
-RATE = 10.0
+ROUNDS = 6
+RATE = 5.0
+_ENDED = "SELECT count(*) FROM gateway.operations WHERE ended_at IS NOT NULL"
+_MADE = "SELECT id FROM gateway.vms WHERE name LIKE 'b-%' AND state = 'active'"
 
 
 async def measure(bench: Bench) -> Measured:
@@ -56,40 +58,53 @@ async def _read(bench: Bench, stack: Stack) -> None:
 
 
 async def _under_load(bench: Bench, stack: Stack, row: Measured) -> None:
-    """Creates at a steady rate; what each service holds by the minute, the first one apart."""
-    seconds, rounds = bench.seconds(LOAD_SECONDS) / 6, 6
-    before = (
-        await sql(stack, "SELECT count(*) FROM gateway.operations WHERE ended_at IS NOT NULL")
-    )[0][0]
+    """VMs come and go at a steady rate; what each service holds after each round, the first apart.
+
+    As many are there after a round as before it: what grows is kept for nothing.
+    """
+    seconds = bench.seconds(bench.minutes * 60) / ROUNDS
     sizes: dict[str, list[tuple[float, float]]] = {name: [] for name in SERVICES}
-    for number in range(rounds):
-        answered = await bench.load(
-            Load(
-                port=gateway_port(stack),
-                paths=("/v1/vms",),
-                method="POST",
-                connections=32,
-                rate=RATE,
-                seconds=seconds,
-                warm_up=0,
-                headers=headers(stack),
-                body=CREATE,
-            )
-        )
-        before += answered.requests
-        await until_ended(stack, before)
+    for number in range(ROUNDS):
+        await _send(bench, stack, seconds / 2, "POST", ("/v1/vms",), body=CREATE)
+        made = await sql(stack, _MADE)
+        paths = tuple(f"/v1/vms/{vm_id}" for (vm_id,) in made)
+        await _send(bench, stack, len(paths) / RATE, "DELETE", paths)
         for name, size in _all(stack).items():
             sizes[name].append(((number + 1) * seconds, size))
-    growth = {name: points[-1][1] - points[1][1] for name, points in sizes.items()}
-    for name, grown in growth.items():
-        row.figure(
-            f"{name}, growth from {sizes[name][1][0]:g} s to {sizes[name][-1][0]:g} s of load",
-            grown,
-            "MiB",
-        )
+    for name, points in sizes.items():
+        grown, ((begin, _), *_) = points[-1][1] - points[0][1], points
+        row.figure(f"{name}, growth from {begin:g} s to {points[-1][0]:g} s of load", grown, "MiB")
     series = tuple(Series(name, tuple(points)) for name, points in sizes.items())
     row.charts.append(Chart("Memory under load", "seconds", "MiB (PSS)", series))
-    row.at_most("the largest growth under load in MiB", max(growth.values()), 10)
+    growth = [points[-1][1] - points[0][1] for points in sizes.values()]
+    row.at_most("the largest growth under load in MiB", max(growth), 10)
+
+
+async def _send(
+    bench: Bench,
+    stack: Stack,
+    seconds: float,
+    method: str,
+    paths: tuple[str, ...],
+    *,
+    body: str = "",
+) -> None:
+    """Commands at the steady rate, until all of them have ended."""
+    [(before,)] = await sql(stack, _ENDED)
+    answered = await bench.load(
+        Load(
+            port=gateway_port(stack),
+            paths=paths,
+            method=method,
+            connections=32,
+            rate=RATE,
+            seconds=seconds,
+            warm_up=0,
+            headers=headers(stack),
+            body=body,
+        )
+    )
+    await until_ended(stack, before + answered.requests - answered.failed)
 
 
 def _all(stack: Stack) -> dict[str, float]:
