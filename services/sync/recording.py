@@ -170,12 +170,16 @@ async def _rows(session: AsyncSession, sightings: Sightings) -> list[Vm]:
 
 
 async def _take_in(session: AsyncSession, account: str, sightings: Sightings) -> None:
-    """Make rows for VMs that have none: their servers carry the mark, or no VM was found."""
+    """Make rows for VMs that have none and whose servers carry the mark.
+
+    Without a mark it was imported, and the VM was dropped since it was looked for: nobody's now.
+    """
     marks = [seen.mark for each in sightings.values() for seen in each if seen.mark is not None]
     unknown = {"account": account, "state": VmState.UNKNOWN.value, "version": 0}
     rows = {m.vm_id: {"vm_id": m.vm_id, "project_id": m.project_id, **unknown} for m in marks}
-    new = insert(session, VMS).on_conflict_do_nothing()
-    await session.execute(new, list(rows.values()))
+    if rows:
+        new = insert(session, VMS).on_conflict_do_nothing()
+        await session.execute(new, list(rows.values()))
 
 
 def _is_news(row: Known | None, seen: Sequence[Seen], at: datetime) -> bool:

@@ -5,11 +5,13 @@ from uuid import UUID
 import pytest
 
 from chassis.ids import new_id
+from chassis.testing import said
 from contracts.inventory.events import UnmanagedServer
 from contracts.message import Body, Message
 from contracts.operation import events as operation
 from contracts.vm.states import VmState
-from drivers.base import Mark
+from drivers.base import Mark, Seen
+from services.sync.recording import record
 from tests.unit.sync.world import ACCOUNT, SyncWorld, changes, failed, names
 
 IMPORT = "vm.import.v1"
@@ -64,6 +66,17 @@ async def test_a_stranger_that_no_complete_list_shows_is_gone(world: SyncWorld) 
     world.cloud.vanish(server_id)
     assert await world.sweep() == []
     assert unmanaged(await world.sweep(after=601)) == [(server_id, True, VmState.MISSING)]
+
+
+async def test_an_imported_server_whose_vm_is_dropped_while_it_is_looked_at_makes_no_vm(
+    world: SyncWorld,
+) -> None:
+    """Its VM's row was found by the server, and is gone when it is to be written."""
+    server_id = world.cloud.add("old-timer")
+    seen = {new_id(): [Seen(world.cloud.servers[server_id].snapshot, None)]}
+    async with world.service.database.session() as session:
+        await record(session, world.sweeper.watching, seen, world.cloud.now)
+    assert await said(world.service.database) == []
 
 
 async def test_a_server_that_the_cloud_cannot_describe_is_nobodys(world: SyncWorld) -> None:
