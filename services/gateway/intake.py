@@ -133,10 +133,11 @@ class Intake:
             raise Terminal(ErrorCode.CONFLICT, reason)
         if steering.is_asked(type(asked.command), operation):
             return
-        values = steering.asked(asked.command, operation, asked.caller.actor, self.clock())
+        now = self.clock()
+        values = steering.asked(asked.command, operation, asked.caller.actor, now)
         mine = OPERATIONS.c.id == operation.id
         await session.execute(update(OPERATIONS).where(mine).values(values))
-        await say(session, self._message(asked, vm, asked.command, new_id(), operation.id))
+        await say(session, _message(asked, vm, asked.command, (new_id(), operation.id), now))
 
     async def _drafts(
         self, session: AsyncSession, many: Sequence[Asked], now: datetime
@@ -194,33 +195,34 @@ class Intake:
         if changes := [draft.changed for draft in drafts if draft.changed]:
             await session.execute(_CHANGE, changes)
         if pairs:
-            await say(session, *[self._command(asked, draft) for asked, draft in pairs])
+            await say(session, *[_command(asked, draft) for asked, draft in pairs])
 
-    def _command(self, asked: Asked, draft: Draft) -> Message[Body]:
-        operation_id: UUID = draft.operation["id"]
-        return self._message(asked, draft, draft.command, operation_id, operation_id)
 
-    def _message(
-        self,
-        asked: Asked,
-        vm: Row[Any] | Draft,
-        data: Command,
-        message_id: UUID,
-        operation_id: UUID,
-    ) -> Message[Body]:
-        return Message(
-            id=message_id,
-            source="hostler/gateway",
-            time=self.clock(),
-            subject=str(vm.id),
-            project_id=vm.project_id,
-            account=vm.account,
-            actor=asked.caller.actor,
-            operation_id=operation_id,
-            request_id=asked.request_id,
-            traceparent=asked.traceparent or current_traceparent(),
-            data=data,
-        )
+def _command(asked: Asked, draft: Draft) -> Message[Body]:
+    """Its time is the operation's own: told anew from the message, the row is the same."""
+    operation_id: UUID = draft.operation["id"]
+    ids = (operation_id, operation_id)
+    return _message(asked, draft, draft.command, ids, draft.operation["created_at"])
+
+
+def _message(
+    asked: Asked, vm: Row[Any] | Draft, data: Command, ids: tuple[UUID, UUID], at: datetime
+) -> Message[Body]:
+    """`ids`: the message's and the operation's."""
+    message_id, operation_id = ids
+    return Message(
+        id=message_id,
+        source="hostler/gateway",
+        time=at,
+        subject=str(vm.id),
+        project_id=vm.project_id,
+        account=vm.account,
+        actor=asked.caller.actor,
+        operation_id=operation_id,
+        request_id=asked.request_id,
+        traceparent=asked.traceparent or current_traceparent(),
+        data=data,
+    )
 
 
 _CHANGE = (

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncGenerator, Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -24,6 +24,20 @@ from services.gateway.tables import OPERATIONS, VM_TAGS, VMS
 from tests.unit.gateway.world import Clients, changed, create, going, told
 
 TABLES = (VMS, OPERATIONS, VM_TAGS)
+
+
+class TickingClock(VirtualClock):
+    """One that shows another time at each look, as a real one does."""
+
+    def __call__(self) -> datetime:
+        return self.advance(milliseconds=1)
+
+
+@pytest.fixture
+def clock() -> VirtualClock:
+    return TickingClock()
+
+
 Rows = dict[str, list[dict[str, Any]]]
 
 
