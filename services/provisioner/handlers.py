@@ -17,6 +17,7 @@ from chassis.database import insert
 from chassis.inbox import take_many
 from chassis.leases import Clock
 from chassis.telemetry import consuming
+from chassis.wire import Passed, Record, only
 from contracts.message import Body, Command, Message
 from contracts.operation.commands import Abandon, Cancel, Retry
 from contracts.operation.states import OperationState
@@ -32,6 +33,8 @@ from services.provisioner.settings import ProvisionerSettings
 from services.provisioner.settling import Done, Doubt, Failed, NotYet, Observation, settled
 from services.provisioner.tables import Operation
 
+read_sights = only(Changed, Observed)
+"""How records of `vm.events` are read: of what the provisioner itself says, it hears nothing new."""
 _MOST_DOUBLINGS = 6
 
 
@@ -53,7 +56,9 @@ class Handlers:
         await endings.conclude(session, self.clock())
         self._wake_after_commit(session)
 
-    async def on_vm_events(self, session: AsyncSession, batch: Batch) -> None:
+    async def on_vm_events(
+        self, session: AsyncSession, batch: Sequence[tuple[Message[Body] | Passed, Record]]
+    ) -> None:
         """Keep what sync saw of VMs, and settle the operations that wait for it.
 
         What comes again says nothing new: VMs count their versions, operations know their state.
@@ -61,7 +66,7 @@ class Handlers:
         seen = [
             Sight(message, message.data)
             for message, _ in batch
-            if isinstance(message.data, Changed | Observed)
+            if not isinstance(message, Passed) and isinstance(message.data, Changed | Observed)
         ]
         if not seen:
             return
