@@ -45,6 +45,7 @@ class Provisioner(Service):
         self.consume_read(VM_EVENTS, read_sights, handlers.on_vm_events)
         self.background("worker", self._work)
         self.background("leases", self.worker.renew_leases)
+        self.background("deadlines", self.worker.watch_deadlines)
         self.background("line", self._move_up)
         self.orphans = Orphans(self.database, clouds, settings, clock, outcome.random)
         self.consume_many(CLOUD_INVENTORY, self.orphans.on_inventory)

@@ -22,7 +22,7 @@ from contracts.message import Body, Command, Message
 from contracts.operation.commands import Abandon, Cancel, Retry
 from contracts.operation.states import OperationState
 from contracts.topics import VM_COMMANDS
-from contracts.vm.commands import Delete
+from contracts.vm.commands import Create, Delete
 from contracts.vm.events import Changed, Observed
 from contracts.vm.states import GONE, VmSnapshot, VmState
 from services.provisioner import endings, interventions, ledger, undoing
@@ -84,8 +84,10 @@ class Handlers:
         asked = [(m, m.data) for m in messages if isinstance(m.data, Command)]
         if not asked:
             return
-        now, vm_ids = self.clock(), {UUID(message.subject) for message, _ in asked}
-        busy = set(await front_of(session, vm_ids))
+        now = self.clock()
+        # A VM begins with its create: nothing stands ahead of that.
+        known = {UUID(m.subject) for m, command in asked if not isinstance(command, Create)}
+        busy = set(await front_of(session, known)) if known else set[UUID]()
         rows: list[dict[str, object]] = []
         for message, command in asked:
             row = _queued(message, command)

@@ -20,7 +20,7 @@ async def due(
 ) -> list[tuple[Operation, str | None]]:
     """The oldest due operations of one account that no other worker is just taking, locked.
 
-    Each with the id of its VM's server, as far as sync has spoken of it.
+    None that is overdue: who watches the deadlines ends it. Each with the id of its VM's server, as far as sync has spoken of it.
     """
     asked = {"account": account, "now": now, "room": limit}
     return [(row[0], row[1]) for row in await session.execute(_DUE, asked)]
@@ -41,7 +41,8 @@ def _with_work() -> Select[str]:
 def _due() -> Select[Operation, str | None]:
     known = select(Server.server_id).where(Server.vm_id == Operation.vm_id).scalar_subquery()
     mine = Operation.account == bindparam("account"), Operation.due_at <= bindparam("now")
-    lane = select(Operation, known).where(*mine, ~IS_BEHIND)
+    in_time = Operation.ended_at.is_not(None) | (Operation.deadline_at > bindparam("now"))
+    lane = select(Operation, known).where(*mine, in_time, ~IS_BEHIND)
     lane = lane.order_by(Operation.due_at, Operation.seq).limit(bindparam("room", type_=Integer))
     return lane.with_for_update(skip_locked=True, of=Operation)
 
