@@ -6,6 +6,7 @@ the partition moves on, unless that happens to too many (see `dead_letters.Limit
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar, cast
 
@@ -48,7 +49,8 @@ class Consumer:
     With `handle_many` in `handle`'s place a whole batch is handled at once, and the inbox is not
     asked: that handler tells by keys of its own what it has had already. `read` is how a record
     becomes a message, by default in full; it raises Poison for one that is none. Without `limit`
-    any number of records may become dead letters.
+    any number of records may become dead letters. One that is `apart` does not wait for batches of
+    other topics.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Consumer:
         handle_many: ReadHandler[Any] | None = None,
         read: Reader[Any] = decode,
         limit: Limit | None = None,
+        apart: bool = False,
     ) -> None:
         self.group = group(service)
         self.service = service
@@ -72,6 +75,7 @@ class Consumer:
         self.database = database
         self.clock = clock
         self.limit = limit
+        self.apart = apart
 
     @property
     def stopped(self) -> str:
@@ -179,8 +183,8 @@ class Consumer:
                 return self._count(batch, given_up)
 
     def _count(self, batch: Sequence[tuple[Any, Record]], given_up: "Poisoned") -> None:
-        for message, _ in batch:
-            CONSUMED.labels(self.service, self.topic.name, message.type).inc()
+        for said, count in Counter(message.type for message, _ in batch).items():
+            CONSUMED.labels(self.service, self.topic.name, said).inc(count)
         if given_up:
             DEAD.labels(self.service, self.topic.name).inc(len(given_up))
         if self.limit is not None:

@@ -1,30 +1,24 @@
-"""Kafka as a service uses it: one FastStream broker, batches in, acknowledged batches out.
+"""Kafka as a service uses it: one FastStream broker, and what is published over it.
 
-Offsets are committed after a consumer's rows are (see `consumer`).
+What is consumed comes by `subscription`.
 """
 
 import asyncio
 import logging
 import ssl
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import replace
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import Any
 
 from aiokafka import ConsumerRecord
 from faststream import AckPolicy
-from faststream.kafka import KafkaBroker, KafkaMessage
+from faststream.kafka import KafkaBroker
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
-from chassis.consumer import Consumer
-from chassis.lag import Client
-from chassis.rounds import Rounds
 from chassis.settings import Settings
 from chassis.wire import Record, received
 
 LOG = logging.getLogger(__name__)
-Taking = Callable[[Sequence[Record]], AbstractContextManager[None]]
 
 
 def broker(settings: Settings, client_id: str) -> KafkaBroker:
@@ -34,7 +28,7 @@ def broker(settings: Settings, client_id: str) -> KafkaBroker:
         client_id=client_id,
         acks="all",
         enable_idempotence=settings.kafka_enable_idempotence,
-        linger_ms=2,
+        linger_ms=0,  # what the relay sends at once goes out together all the same
         request_timeout_ms=10_000,
         allow_auto_create_topics=False,
         ack_policy=AckPolicy.NACK_ON_ERROR,
@@ -141,59 +135,7 @@ def waves(records: Sequence[Record]) -> list[list[Record]]:
     return groups
 
 
-def subscribe(
-    made: KafkaBroker, consumers: Sequence[Consumer], batch: int, taking: Taking
-) -> Callable[[], Client | None]:
-    """Have the broker deliver all topics of a service's consumers, over one connection and group.
-
-    `taking` is entered with the records that are in hand. The answer tells the client that they
-    come by, while there is one.
-    """
-    by_topic = {consumer.topic.name: consumer for consumer in consumers}
-    rounds = Rounds()
-
-    async def consume(records: list[Record]) -> None:
-        with taking(records):
-            async with rounds:
-                await each_topic(records)
-
-    async def each_topic(records: list[Record]) -> None:
-        for topic, consumer in by_topic.items():
-            if its := [record for record in records if record.topic == topic]:
-                await consumer.consume(its)
-
-    subscriber = made.subscriber(
-        *by_topic,
-        group_id=consumers[0].group,
-        batch=True,
-        max_records=batch,
-        batch_timeout_ms=100,
-        fetch_max_wait_ms=100,
-        auto_offset_reset="earliest",
-        parser=_parsed,
-        decoder=_records,
-        no_reply=True,
-    )
-    subscriber(consume)
-    return lambda: cast("Client | None", subscriber.consumer)
-
-
-_Raw = tuple[ConsumerRecord[bytes, bytes], ...]
-
-
-async def _parsed(raw: _Raw, parse: Callable[[_Raw], Awaitable[KafkaMessage]]) -> KafkaMessage:
-    """FastStream's message of a batch, without headers: it fails on those that are no text."""
-    message = await parse(tuple(replace(record, headers=()) for record in raw))
-    message.raw_message = raw
-    return message
-
-
-async def _records(message: KafkaMessage) -> list[Record]:
-    """Leave reading the records to `consume`, which can tell poison from trouble."""
-    return records_of(cast("_Raw", message.raw_message))
-
-
-def records_of(raw: _Raw) -> list[Record]:
+def records_of(raw: Sequence[ConsumerRecord[bytes, bytes]]) -> list[Record]:
     """Aiokafka's records as they are read here."""
     return [
         received(r.topic, r.partition, r.offset, r.key, r.headers, r.value, r.timestamp)

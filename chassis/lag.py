@@ -76,7 +76,8 @@ class Lag:
     @contextmanager
     def taking(self, records: Sequence[Record]) -> Generator[None]:
         """Records are in hand until this ends; tells how long the oldest of them has waited."""
-        self._in_hand = Counter(TopicPartition(r.topic, r.partition) for r in records)
+        taken = Counter(TopicPartition(r.topic, r.partition) for r in records)
+        self._in_hand.update(taken)
         for topic in {record.topic for record in records}:
             oldest = min(r.appended_ms for r in records if r.topic == topic)
             waited = self.clock().timestamp() - oldest / 1000
@@ -84,15 +85,18 @@ class Lag:
         try:
             yield
         finally:
-            self._in_hand.clear()
+            self._in_hand.subtract(taken)
 
-    async def measure(self, consumer: Client, topics: Iterable[str]) -> None:
+    async def measure(self, clients: Iterable[Client], topics: Iterable[str]) -> None:
         """Compare what has been taken with where the partitions end. KafkaError, TimeoutError."""
+        found: dict[TopicPartition, tuple[int, int]] = {}
         async with asyncio.timeout(_PATIENCE_SECONDS):
-            held = list(consumer.assignment())
-            ends: Offsets = await consumer.end_offsets(held) if held else {}
-            done = {each: await consumer.position(each) - self._in_hand[each] for each in held}
-        self.note({each: (done[each], ends[each]) for each in held}, topics)
+            for client in clients:
+                held = list(client.assignment())
+                ends: Offsets = await client.end_offsets(held) if held else {}
+                done = {each: await client.position(each) - self._in_hand[each] for each in held}
+                found |= {each: (done[each], ends[each]) for each in held}
+        self.note(found, topics)
 
     def note(
         self, offsets: Mapping[TopicPartition, tuple[int, int]], topics: Iterable[str]

@@ -10,9 +10,9 @@ import logging
 from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import ARRAY, BigInteger, Row, Select, any_, bindparam, delete, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.database import Database
@@ -67,6 +67,8 @@ class Relay:
         self.publisher = publisher
         self.lease = lease
         self.rounds = Rounds()
+        self._published: list[int] = []
+        """The ids of rows that are on Kafka and go with the next look for more."""
 
     async def run(self) -> None:
         """Publish for ever. A failure is the caller's to retry; nothing is lost by it."""
@@ -76,24 +78,59 @@ class Relay:
                 if not (await self.lease.hold() and await self._round()):
                     await self._rest()
         finally:
+            await self._delete()
             await self.lease.release()
+
+    async def publish_some(self) -> int:
+        """Publish the oldest messages and delete them; how many there were."""
+        count = await self._publish_next()
+        await self._delete()
+        return count
 
     async def _round(self) -> int:
         async with self.rounds:
-            return await self.publish_some()
+            return await self._publish_next()
 
-    async def publish_some(self) -> int:
-        """Publish the oldest messages; how many there were."""
-        async with self.database.reading() as session:
-            rows = (await session.execute(select(OUTBOX).order_by(OUTBOX.c.id).limit(BATCH))).all()
+    async def _publish_next(self) -> int:
+        """Publish the oldest messages that are not published; these go with the next look."""
+        rows = await self._next()
         if rows:
             await self.publisher.publish([Record(r.topic, r.key, r.headers, r.body) for r in rows])
-            async with self.database.session() as session:
-                await session.execute(delete(OUTBOX).where(OUTBOX.c.id.in_([r.id for r in rows])))
+            self._published = [row.id for row in rows]
         return len(rows)
+
+    async def _next(self) -> Sequence[Row[Any]]:
+        if self._published and self.database.is_postgres:
+            # In `reading` a statement is a transaction of its own.
+            async with self.database.reading() as session:
+                rows = (await session.execute(_SWAP, {"done": self._published})).all()
+            self._published = []
+            return rows
+        await self._delete()
+        async with self.database.reading() as session:
+            return (await session.execute(_OLDEST)).all()
+
+    async def _delete(self) -> None:
+        if self._published:
+            async with self.database.session() as session:
+                await session.execute(delete(OUTBOX).where(OUTBOX.c.id.in_(self._published)))
+            self._published = []
 
     async def _rest(self) -> None:
         """Not `wait_for`, which in Python 3.11 loses a cancel that comes with the wake-up."""
         with suppress(TimeoutError):
             async with asyncio.timeout(IDLE_SECONDS):
                 await self.database.said.wait()
+
+
+_OLDEST = select(OUTBOX).order_by(OUTBOX.c.id).limit(BATCH)
+
+
+def _swap() -> Select[Any]:
+    """Postgres: delete what is published and read what comes next, in one round trip."""
+    published = OUTBOX.c.id == any_(bindparam("done", type_=ARRAY(BigInteger)))
+    gone = delete(OUTBOX).where(published).returning(OUTBOX.c.id).cte("gone")
+    return _OLDEST.where(~exists().where(gone.c.id == OUTBOX.c.id))
+
+
+_SWAP = _swap()

@@ -2,24 +2,38 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 
 class Rounds:
-    """Around each round: afterwards it rests for as long as the round took, `longest` s at most.
+    """Around each round: whoever has worked more than it paused rests afterwards.
 
-    What comes meanwhile shares the next round, and its transactions. So the rate of rounds, which
-    each cost the same few statements, falls as the machine gets busy, and what one round does grows
-    instead. Where there is little to do a round takes milliseconds, and so does the rest.
+    A loop may work for `grace` s in a row. Beyond that each round is followed by a rest as long as
+    the round was, `longest` s at most, until pauses have made up for the work. So what comes alone
+    never waits for a rest, and under load what comes meanwhile shares the next round and its
+    transactions: the rate of rounds, which each cost the same few statements, falls as the machine
+    gets busy, and what one round does grows instead.
     """
 
-    def __init__(self, longest: float = 0.1) -> None:
+    def __init__(
+        self,
+        longest: float = 0.1,
+        *,
+        grace: float = 0.25,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.longest = longest
-        self._began = 0.0
+        self.grace = grace
+        self._now = now
+        self._began = self._ended = now()
+        self._owed = 0.0
+        """Seconds of work that no pause has made up for."""
 
     async def __aenter__(self) -> None:
         """A round begins."""
-        self._began = time.monotonic()
+        self._began = self._now()
+        self._owed = max(0.0, self._owed - (self._began - self._ended))
 
     async def __aexit__(
         self,
@@ -28,5 +42,13 @@ class Rounds:
         trace: TracebackType | None,
     ) -> None:
         """It is over; one that failed is not rested after."""
+        self._ended = self._now()
+        self._owed += self._ended - self._began
         if error is None:
-            await asyncio.sleep(min(self.longest, time.monotonic() - self._began))
+            await asyncio.sleep(self.rest())
+
+    def rest(self) -> float:
+        """Seconds to rest after the last round; 0 while the loop has not worked for long."""
+        if self._owed <= self.grace:
+            return 0.0
+        return min(self.longest, self._ended - self._began)

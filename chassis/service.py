@@ -36,12 +36,13 @@ from chassis.consumer import (
 from chassis.database import Database, is_outage
 from chassis.dead_letters import Limit
 from chassis.inbox import forget
-from chassis.kafka import BrokerPublisher, broker, knock, subscribe
-from chassis.lag import MEASURE_SECONDS, Client, Lag
+from chassis.kafka import BrokerPublisher, broker, knock
+from chassis.lag import MEASURE_SECONDS, Lag
 from chassis.leases import Clock, NamedLease
 from chassis.migrations import migrate
 from chassis.outbox import Relay, pending
 from chassis.settings import Settings, complaints
+from chassis.subscription import Subscription
 from chassis.wire import decode
 from contracts.message import utc_now
 from contracts.topics import CANARY, Topic
@@ -103,12 +104,13 @@ class Service:
         """Have `handle` called once for each message on `topic`, within a transaction."""
         self._consume(topic, handle=handle)
 
-    def consume_many(self, topic: Topic, handle_many: BatchHandler) -> None:
+    def consume_many(self, topic: Topic, handle_many: BatchHandler, *, apart: bool = False) -> None:
         """Have `handle_many` called with each batch, messages with their records, in a transaction.
 
-        It gets messages that come again, too, and batches of one where a larger one failed.
+        It gets messages that come again, too, and batches of one where a larger one failed. A topic
+        that is `apart` does not wait for batches of the others.
         """
-        self._consume(topic, handle_many=handle_many)
+        self._consume(topic, handle_many=handle_many, apart=apart)
 
     def consume_read(
         self, topic: Topic, read: Reader[ToldT], handle_many: ReadHandler[ToldT]
@@ -123,6 +125,7 @@ class Service:
         handle: Handler | None = None,
         handle_many: ReadHandler[Any] | None = None,
         read: Reader[Any] = decode,
+        apart: bool = False,
     ) -> None:
         """Add a consumer, in place of the one that the topic has."""
         made = Consumer(
@@ -134,6 +137,7 @@ class Service:
             handle_many=handle_many,
             read=read,
             limit=Limit.of(self.settings, self.clock),
+            apart=apart,
         )
         self.consumers[:] = [each for each in self.consumers if each.topic != topic] + [made]
 
@@ -164,12 +168,13 @@ class Service:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self.database.close)
             await self._until_migrated()
-            client = subscribe(
+            subscription = Subscription(
                 self.broker, self.consumers, self.settings.kafka_batch, self.lag.taking
             )
             stack.push_async_callback(self.broker.stop)
+            stack.push_async_callback(subscription.close)
             async with asyncio.TaskGroup() as group:
-                measure = partial(self._measure_lag, client)
+                measure = partial(self._measure_lag, subscription)
                 works = {"connect": self._connect, "lag": measure, **self._works}
                 tasks = [group.create_task(self._keep(n, w), name=n) for n, w in works.items()]
                 try:
@@ -235,11 +240,11 @@ class Service:
                 await forget(session, self.clock() - self.settings.inbox_retention)
             await asyncio.sleep(TIDY_SECONDS)
 
-    async def _measure_lag(self, client: Callable[[], Client | None]) -> None:
+    async def _measure_lag(self, subscription: Subscription) -> None:
         await self.connected.wait()
         while True:
-            if (consumer := client()) is not None:
-                await self.lag.measure(consumer, [each.topic.name for each in self.consumers])
+            if clients := subscription.clients:
+                await self.lag.measure(clients, [each.topic.name for each in self.consumers])
             await asyncio.sleep(MEASURE_SECONDS)
 
     async def _probe_consumers(self) -> str:

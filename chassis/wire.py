@@ -4,9 +4,10 @@ Each context attribute is a header `ce_NAME`, the body is the data alone as JSON
 context stands in the header `traceparent` (W3C), where every tracing library looks for it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 import pydantic_core
 from pydantic import ValidationError
@@ -28,6 +29,7 @@ _HEADERS = {
     "traceparent": "traceparent",
 }
 _MESSAGE = Message[Body].__pydantic_validator__
+_NOBODY = UUID(int=0)
 _FIXED = {"ce_specversion": "1.0", "content-type": "application/json"}
 
 
@@ -72,6 +74,28 @@ def decode(record: Record) -> Message[Body]:
         return _MESSAGE.validate_python({**attributes, "data": data})
     except ValidationError as error:
         raise Poison(summary(error)) from error
+
+
+@dataclass(frozen=True)
+class Passed:
+    """A record of a type that is nothing to its reader: it was not read."""
+
+    type: str
+    id: UUID = _NOBODY
+    traceparent: str = ""
+
+
+def only(*bodies: type[Body]) -> Callable[[Record], Message[Body] | Passed]:
+    """A reader of those types alone. What else the topics carry is passed, anything else poison."""
+    wanted = {body.wire_name() for body in bodies}
+
+    def read(record: Record) -> Message[Body] | Passed:
+        said = record.headers.get("ce_type", "")
+        if said in wanted or said in STEPS or said not in types():
+            return decode(record)
+        return Passed(said)
+
+    return read
 
 
 def _body(said: str, value: bytes) -> Body:

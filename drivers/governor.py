@@ -107,6 +107,9 @@ class Governor:
         self._unsaid = 0
         self._in_a_row = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._shown = {
+            lane: (_HELD.labels(account, lane), _WAITING.labels(account, lane)) for lane in Lane
+        }
 
     @asynccontextmanager
     async def permit(self, lane: Lane) -> AsyncGenerator[Permit]:
@@ -232,6 +235,6 @@ class Governor:
         return Lane.COMMAND if self._waiting[Lane.COMMAND] else None
 
     def _show(self) -> None:
-        for lane in Lane:
-            _HELD.labels(self._account, lane).set(self._held[lane])
-            _WAITING.labels(self._account, lane).set(len(self._waiting[lane]))
+        for lane, (held, waiting) in self._shown.items():
+            held.set(self._held[lane])
+            waiting.set(len(self._waiting[lane]))

@@ -3,10 +3,13 @@
 import asyncio
 from collections.abc import Callable
 from contextvars import copy_context
-from threading import Thread
+from queue import Empty, SimpleQueue
+from threading import Semaphore, Thread
 from typing import TypeVar
 
 T = TypeVar("T")
+IDLE_SECONDS = 10.0
+"""How long a thread waits for its next call before it ends."""
 
 
 async def in_thread(call: Callable[[], T]) -> T:
@@ -37,5 +40,40 @@ async def in_thread(call: Callable[[], T]) -> T:
         except RuntimeError:  # the loop has ended meanwhile: nobody waits any more
             return
 
-    Thread(target=copy_context().run, args=(run,), name="cloud call", daemon=True).start()
+    context = copy_context()
+    _CREW.take(lambda: context.run(run))
     return await future
+
+
+class Crew:
+    """Threads that rest between calls: to start one costs the loop a wait for it to run.
+
+    As many as there are calls at a time; a call that hangs holds up no other.
+    """
+
+    def __init__(self) -> None:
+        self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._resting = Semaphore(0)
+
+    def take(self, call: Callable[[], None]) -> None:
+        """Have one that rests make the call, or a new one."""
+        rested = self._resting.acquire(blocking=False)
+        self._calls.put(call)
+        if not rested:
+            Thread(target=self._work, name="cloud call", daemon=True).start()
+
+    def _work(self) -> None:
+        """Make calls until none came for a while, and none was promised to this thread."""
+        while True:
+            try:
+                call = self._calls.get(timeout=IDLE_SECONDS)
+            except Empty:
+                if self._resting.acquire(blocking=False):
+                    return
+                continue
+            call()
+            del call  # it holds its caller's context
+            self._resting.release()
+
+
+_CREW = Crew()

@@ -1,6 +1,7 @@
 """Commands per second to their outcome, beside a bare openstacksdk loop on the same simulator."""
 
 import asyncio
+import os
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ VMS = 2000
 BARE = 1000
 THREADS = 8
 ROUNDS = 2
+_ALL = "all together"
 INSTANT = dict.fromkeys(("build", "stop", "start", "reboot", "delete"), 0.0)
 
 
@@ -50,13 +52,25 @@ async def measure(bench: Bench) -> Measured:
     row.figure("stops to their outcome", rate, "/s")
     row.at_least("creates, share of the bare rate", middle(creates) / middle(bare), 0.7)
     row.at_least("creates to their outcome per second", middle(creates), 200)
+    row.limit = _limit(spent)
     return row
+
+
+def _limit(spent: dict[str, float]) -> str:
+    """What the rate is made of: processor time, of which a machine has one second per core."""
+    parts = sorted(((ms, name) for name, ms in spent.items() if name != _ALL), reverse=True)
+    whole, cores = spent[_ALL], os.cpu_count() or 1
+    each = ", ".join(f"{name} {ms:.1f}" for ms, name in parts)
+    return (
+        f"Processor time: a create takes {whole:.1f} ms of it ({each}), so that {cores} cores with "
+        f"nothing else to do carry {cores * 1000 / whole:.0f} creates a second at most."
+    )
 
 
 def _spent(before: dict[str, float], after: dict[str, float], commands: int) -> dict[str, float]:
     """Milliseconds of processor time per command, by process and in all."""
     each = {name: (after[name] - before[name]) * 1000 / commands for name in before}
-    return {**each, "all together": sum(each.values())}
+    return {**each, _ALL: sum(each.values())}
 
 
 async def _creates(bench: Bench, stack: Stack, count: int, before: int) -> tuple[float, int]:

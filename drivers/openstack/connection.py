@@ -20,11 +20,13 @@ from drivers.openstack import errors, telemetry
 from drivers.openstack.calls import Answer, Call, Service
 from drivers.openstack.clock import Clock
 from drivers.openstack.settings import OpenStackSettings
+from drivers.openstack.shortcut import Shortcut, widen
 
 MICROVERSION = (2, 79)
 """Nova's, for every call. Train (2019) is the oldest release that has it. What needs it: tags in
 the request that creates (2.52), request ids from outside (2.46), a flavor by its name (2.47), the
 events of an action for all users (2.51), servers of a cell that is down (2.69)."""
+_SPOKEN = discover.version_to_string(MICROVERSION)
 
 
 _SPOKEN_OF = {"http_proxy", "https_proxy", "all_proxy", "requests_ca_bundle", "curl_ca_bundle"}
@@ -36,6 +38,7 @@ class _Opened(NamedTuple):
 
     adapter: Proxy
     endpoint: str
+    shortcut: Shortcut
 
 
 class Connection:
@@ -91,7 +94,9 @@ class Connection:
             if service not in self._services:
                 sdk = self._sdk = self._sdk or self._connect()
                 adapter = _adapter(sdk, service)
-                self._services[service] = _Opened(adapter, str(adapter.get_endpoint() or ""))
+                endpoint = str(adapter.get_endpoint() or "")
+                shortcut = Shortcut(adapter, endpoint, _SPOKEN)
+                self._services[service] = _Opened(adapter, endpoint, shortcut)
             return self._services[service]
 
     def _connect(self) -> Sdk:
@@ -100,6 +105,7 @@ class Connection:
         )
         if not _SPOKEN_OF & {name.lower() for name in os.environ}:
             sdk.session.session.trust_env = False
+        widen(sdk.session.session, self._settings.threads)
         auth = sdk.session.auth
         if isinstance(auth, BaseIdentityPlugin):
             auth.MIN_TOKEN_LIFE_SECONDS = int(self._settings.token_margin.total_seconds())
@@ -115,6 +121,9 @@ class Connection:
 
     def _request(self, opened: _Opened, call: Call) -> requests.Response:
         """One request and no retries: keystoneauth would repeat a POST as well as a GET."""
+        timeout = self._settings.connect_timeout, self._settings.read_timeout
+        if (response := opened.shortcut.send(call, timeout)) is not None:
+            return response
         return opened.adapter.request(
             call.path,
             call.method,
@@ -128,8 +137,8 @@ class Connection:
                 **({"project_id": opened.adapter.get_project_id()} if call.own else {}),
             },
             json=call.body,
-            microversion="{}.{}".format(*MICROVERSION) if call.service == "compute" else None,
-            timeout=(self._settings.connect_timeout, self._settings.read_timeout),
+            microversion=_SPOKEN if call.service == "compute" else None,
+            timeout=timeout,
             skip_cache=True,
             log=False,  # bodies may hold user data
         )

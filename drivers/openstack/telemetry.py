@@ -2,6 +2,7 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import cache
 from time import perf_counter
 from urllib.parse import urlsplit
 
@@ -55,10 +56,16 @@ def observing(account: str, call: Call) -> Generator[Observer]:
     begun = perf_counter()
     with _TRACER.start_as_current_span(name, kind=SpanKind.CLIENT, attributes=attributes) as span:
         observer = Observer(span)
-        _IN_FLIGHT.labels(call.service).inc()
+        in_flight, seconds = _measures(call.service, call.method)
+        in_flight.inc()
         try:
             yield observer
         finally:
-            _IN_FLIGHT.labels(call.service).dec()
-            _SECONDS.labels(call.service, call.method).observe(perf_counter() - begun)
+            in_flight.dec()
+            seconds.observe(perf_counter() - begun)
             _CALLS.labels(call.service, call.method, observer.status).inc()
+
+
+@cache
+def _measures(service: str, method: str) -> tuple[Gauge, Histogram]:
+    return _IN_FLIGHT.labels(service), _SECONDS.labels(service, method)

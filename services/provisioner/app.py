@@ -16,7 +16,7 @@ from drivers import registry
 from drivers.base import Driver
 from services.provisioner import ledger
 from services.provisioner.clouds import Clouds
-from services.provisioner.handlers import Handlers
+from services.provisioner.handlers import Handlers, read_sights
 from services.provisioner.line import move_up
 from services.provisioner.measures import OPEN
 from services.provisioner.orphans import Orphans
@@ -41,10 +41,11 @@ class Provisioner(Service):
         self.worker = Worker(self.database, clouds, outcome, settings, clock)
         self.retention = settings.operation_retention
         handlers = Handlers(settings, self.worker.wake, clock)
-        self.consume_many(VM_COMMANDS, handlers.on_vm_commands)
-        self.consume_many(VM_EVENTS, handlers.on_vm_events)
+        self.consume_many(VM_COMMANDS, handlers.on_vm_commands, apart=True)
+        self.consume_read(VM_EVENTS, read_sights, handlers.on_vm_events)
         self.background("worker", self._work)
         self.background("leases", self.worker.renew_leases)
+        self.background("deadlines", self.worker.watch_deadlines)
         self.background("line", self._move_up)
         self.orphans = Orphans(self.database, clouds, settings, clock, outcome.random)
         self.consume_many(CLOUD_INVENTORY, self.orphans.on_inventory)

@@ -20,7 +20,7 @@ from contracts.operation.states import OperationError, OperationState
 from contracts.vm.commands import Create, Import
 from services.provisioner import endings, imports, lanes, ledger
 from services.provisioner.saying import tell
-from services.provisioner.tables import Operation, Server
+from services.provisioner.tables import Operation
 
 
 class Job(Enum):
@@ -47,6 +47,10 @@ class Claim:
     """Since when an attempt before this one may have got through."""
 
 
+_Taken = tuple[Operation, str | None, datetime | None]
+"""An operation, its VM's server, and since when an attempt before may have got through."""
+
+
 async def claim(
     session: AsyncSession, room_in: Callable[[str], int], now: datetime, until: datetime
 ) -> list[Claim]:
@@ -54,12 +58,12 @@ async def claim(
 
     What waits in one account neither delays nor hides what is due in another.
     """
-    taken: list[tuple[Operation, datetime | None]] = []
+    taken: list[_Taken] = []
     for account in await lanes.with_work(session, now):
         if (room := room_in(account)) > 0:
-            due = await lanes.due(session, account, now, room)
-            free = [each for each in due if not await _is_refused(session, each, now)]
-            taken += [(operation, _take(operation, now, until)) for operation in free]
+            for operation, server_id in await lanes.due(session, account, now, room):
+                if not await _is_refused(session, operation, now):
+                    taken.append((operation, server_id, _take(operation, now, until)))
     claims = await _claims(session, taken, now) if taken else []
     await endings.conclude(session, now)
     return claims
@@ -90,15 +94,10 @@ def _take(operation: Operation, now: datetime, until: datetime) -> datetime | No
     return before
 
 
-async def _claims(
-    session: AsyncSession, taken: Sequence[tuple[Operation, datetime | None]], now: datetime
-) -> list[Claim]:
-    vm_ids = [operation.vm_id for operation, _ in taken]
-    found = select(Server.vm_id, Server.server_id).where(Server.vm_id.in_(vm_ids))
-    known = dict((await session.execute(found)).tuples().all())
+async def _claims(session: AsyncSession, taken: Sequence[_Taken], now: datetime) -> list[Claim]:
     claims = [
-        Claim(o, _job(o), o.lease_token or new_id(), o.server_id or known.get(o.vm_id), before)
-        for o, before in taken
+        Claim(o, _job(o), o.lease_token or new_id(), o.server_id or known, before)
+        for o, known, before in taken
     ]
     begun = [c.operation for c in claims if c.job is Job.PERFORM]
     creates = [operation for operation in begun if operation.command == Create.wire_name()]

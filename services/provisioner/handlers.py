@@ -17,11 +17,12 @@ from chassis.database import insert
 from chassis.inbox import take_many
 from chassis.leases import Clock
 from chassis.telemetry import consuming
+from chassis.wire import Passed, Record, only
 from contracts.message import Body, Command, Message
 from contracts.operation.commands import Abandon, Cancel, Retry
 from contracts.operation.states import OperationState
 from contracts.topics import VM_COMMANDS
-from contracts.vm.commands import Delete
+from contracts.vm.commands import Create, Delete
 from contracts.vm.events import Changed, Observed
 from contracts.vm.states import GONE, VmSnapshot, VmState
 from services.provisioner import endings, interventions, ledger, undoing
@@ -32,6 +33,8 @@ from services.provisioner.settings import ProvisionerSettings
 from services.provisioner.settling import Done, Doubt, Failed, NotYet, Observation, settled
 from services.provisioner.tables import Operation
 
+read_sights = only(Changed, Observed)
+"""How records of `vm.events` are read: of what the provisioner itself says, it hears nothing new."""
 _MOST_DOUBLINGS = 6
 
 
@@ -53,7 +56,9 @@ class Handlers:
         await endings.conclude(session, self.clock())
         self._wake_after_commit(session)
 
-    async def on_vm_events(self, session: AsyncSession, batch: Batch) -> None:
+    async def on_vm_events(
+        self, session: AsyncSession, batch: Sequence[tuple[Message[Body] | Passed, Record]]
+    ) -> None:
         """Keep what sync saw of VMs, and settle the operations that wait for it.
 
         What comes again says nothing new: VMs count their versions, operations know their state.
@@ -61,7 +66,7 @@ class Handlers:
         seen = [
             Sight(message, message.data)
             for message, _ in batch
-            if isinstance(message.data, Changed | Observed)
+            if not isinstance(message, Passed) and isinstance(message.data, Changed | Observed)
         ]
         if not seen:
             return
@@ -79,8 +84,10 @@ class Handlers:
         asked = [(m, m.data) for m in messages if isinstance(m.data, Command)]
         if not asked:
             return
-        now, vm_ids = self.clock(), {UUID(message.subject) for message, _ in asked}
-        busy = set(await front_of(session, vm_ids))
+        now = self.clock()
+        # A VM begins with its create: nothing stands ahead of that.
+        known = {UUID(m.subject) for m, command in asked if not isinstance(command, Create)}
+        busy = set(await front_of(session, known)) if known else set[UUID]()
         rows: list[dict[str, object]] = []
         for message, command in asked:
             row = _queued(message, command)

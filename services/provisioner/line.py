@@ -7,7 +7,7 @@ from collections.abc import Collection
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, exists, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, exists, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -18,8 +18,7 @@ from services.provisioner.tables import Operation
 QUOTA = "quota"
 
 
-def is_behind() -> ColumnElement[bool]:
-    """Whether an operation's VM has an earlier one that has not ended."""
+def _is_behind() -> ColumnElement[bool]:
     earlier = aliased(Operation)
     return exists().where(
         earlier.vm_id == Operation.vm_id,
@@ -28,12 +27,30 @@ def is_behind() -> ColumnElement[bool]:
     )
 
 
+IS_BEHIND = _is_behind()
+"""Whether an operation's VM has an earlier one that has not ended."""
+
+_FRONT = (
+    select(Operation)
+    .where(
+        Operation.vm_id.in_(bindparam("vm_ids", expanding=True)),
+        Operation.ended_at.is_(None),
+        ~IS_BEHIND,
+    )
+    .order_by(Operation.seq)
+    .with_for_update(of=Operation)
+)
+_BEHIND_NONE = select(Operation.seq).where(
+    Operation.state == OperationState.QUEUED,
+    Operation.due_at.is_(None),
+    Operation.ended_at.is_(None),
+    ~IS_BEHIND,
+)
+
+
 async def front_of(session: AsyncSession, vm_ids: Collection[UUID]) -> dict[UUID, Operation]:
     """The one operation of each VM that may be under way, locked; all in one order."""
-    front = select(Operation).where(
-        Operation.vm_id.in_(vm_ids), Operation.ended_at.is_(None), ~is_behind()
-    )
-    rows = await session.execute(front.order_by(Operation.seq).with_for_update(of=Operation))
+    rows = await session.execute(_FRONT, {"vm_ids": list(vm_ids)})
     return {operation.vm_id: operation for operation in rows.scalars()}
 
 
@@ -45,12 +62,7 @@ async def move_up(
     It waits for no other transaction, since its own may hold rows already. What it passes over so,
     or what arrives while the one ahead ends, moves up when all are gone through now and then.
     """
-    front = select(Operation.seq).where(
-        Operation.state == OperationState.QUEUED,
-        Operation.due_at.is_(None),
-        Operation.ended_at.is_(None),
-        ~is_behind(),
-    )
+    front = _BEHIND_NONE
     if vm_ids is not None:
         front = front.where(Operation.vm_id.in_(vm_ids))
     return await _make_due(session, front, now)

@@ -1,6 +1,7 @@
 """The provisioner's tables: operations, what is known of each VM's server, what was made, orphans."""
 
 from datetime import datetime
+from functools import cached_property
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -95,9 +96,9 @@ class Operation(Base):
     created_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
 
-    @property
+    @cached_property
     def asks(self) -> VmCommand:
-        """The command, in its newest version."""
+        """The command, in its newest version; read once: what a row asks never changes."""
         wire_name, data = upcast(self.command, self.data)
         return _COMMAND.validate_python({"type": wire_name, **data})
 

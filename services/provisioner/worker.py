@@ -56,7 +56,6 @@ class Worker:
         self.recorder = Recorder(database, outcome, clock, self.wake)
         self._rounds = Rounds()
         self._held: dict[UUID, Claim] = {}
-        self._expired_at: datetime | None = None
         self._was_full = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._claiming: asyncio.Task[list[Claim]] | None = None
@@ -74,7 +73,7 @@ class Worker:
             raise
 
     async def _round(self) -> None:
-        self._claiming = asyncio.create_task(self.claim())
+        self._claiming = asyncio.create_task(self._claim())
         claims = await asyncio.shield(self._claiming)
         self._claiming = None
         for claimed in claims:
@@ -105,8 +104,17 @@ class Worker:
 
     async def claim(self) -> list[Claim]:
         """End what is overdue, then take what is due in the accounts that have room and work."""
+        await self._expire()
+        return await self._claim()
+
+    async def watch_deadlines(self) -> None:
+        """End what is overdue, until cancelled: beside `run`, whose way to the cloud is short so."""
+        while True:
+            await self._expire()
+            await asyncio.sleep(self.settings.poll.total_seconds())
+
+    async def _claim(self) -> list[Claim]:
         now = self.clock()
-        await self._expire(now)
         running = Counter(each.operation.account for each in self._held.values())
 
         def room_in(account: str) -> int:
@@ -121,14 +129,13 @@ class Worker:
         RUNNING.set(len(self._held))
         return claims
 
-    async def _expire(self, now: datetime) -> None:
-        """Every `poll`, not with every wake-up: no more can be overdue than by that."""
-        if self._expired_at is not None and now < self._expired_at + self.settings.poll:
-            return
+    async def _expire(self) -> None:
+        now = self.clock()
         async with self.database.session() as session:
             await expire_overdue(session, now, self.settings)
-            await conclude(session, now)
-        self._expired_at = now
+            moved = await conclude(session, now)
+        if moved:
+            self.wake.set()
 
     def _rests(self, account: str, now: datetime) -> bool:
         """Whether calls would fail at once; an account that has no driver is told by an attempt."""

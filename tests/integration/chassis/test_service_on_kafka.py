@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.canary import canary
+from chassis.consumer import Batch
 from chassis.dead_letters import dead_letter
 from chassis.kafka import BrokerPublisher, connection
 from chassis.kafka import broker as kafka_broker
@@ -19,10 +20,10 @@ from contracts import canary as canaries
 from contracts.canary import Sent
 from contracts.dead_letter import DeadLetter, Replay
 from contracts.message import Body, Message
-from contracts.topics import CANARY, DEAD_LETTERS, VM_COMMANDS
+from contracts.topics import CANARY, DEAD_LETTERS, VM_COMMANDS, VM_EVENTS
 from deploy.local.broker import Broker
 from deploy.topics import create_patiently
-from tests.chassis_toys import Toy, command
+from tests.chassis_toys import Toy, changed, command
 
 
 class Heard(list[Message[Body]]):
@@ -158,6 +159,36 @@ async def measured(service: Toy) -> str:
         return await service.lag.probe()
     except RuntimeError as error:
         return str(error)
+
+
+async def test_a_topic_that_is_apart_does_not_wait_for_a_batch_of_another(
+    settings: Settings,
+) -> None:
+    held, go_on = asyncio.Event(), asyncio.Event()
+    heard: list[Message[Body]] = []
+
+    async def hold(_session: AsyncSession, _batch: Batch) -> None:
+        held.set()
+        await go_on.wait()
+
+    async def hear(_session: AsyncSession, batch: Batch) -> None:
+        heard.extend(message for message, _ in batch)
+
+    service = Toy("toy_apart", settings)
+    service.consume_many(VM_EVENTS, hold)
+    service.consume_many(VM_COMMANDS, hear, apart=True)
+    asked, happened = command(), changed(command().id, 1)
+    async with service.running():
+        try:
+            async with service.database.session() as session:
+                await say(session, happened)
+            async with asyncio.timeout(60):
+                await held.wait()
+            async with service.database.session() as session:
+                await say(session, asked)
+            await until(lambda: asked in heard)
+        finally:
+            go_on.set()
 
 
 class Ear(Toy):

@@ -59,6 +59,53 @@ async def test_a_relay_that_was_overtaken_deletes_nothing_that_was_said_since(
         assert len(await unsaid(database)) == 1
 
 
+class Kept:
+    """Kafka, which has what was published."""
+
+    def __init__(self) -> None:
+        self.values: list[bytes] = []
+        self.refuses = False
+
+    async def publish(self, records: Sequence[Record]) -> None:
+        if self.refuses:
+            raise ConnectionError("Kafka is gone")
+        self.values += [record.value for record in records]
+
+
+async def test_what_is_said_one_after_the_other_goes_out_once_each_and_nothing_is_left(
+    database_url: str,
+) -> None:
+    async with opened(database_url) as database:
+        kafka, lease = Kept(), NamedLease(database, "relay", VirtualClock(), timedelta(seconds=5))
+        running = asyncio.create_task(Relay(database, kafka, lease).run())
+        for count in range(1, 5):
+            async with database.session() as session:
+                await say(session, command(), command())
+            async with asyncio.timeout(30):
+                while len(kafka.values) < 2 * count:
+                    await asyncio.sleep(0.005)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert len(kafka.values) == 8
+        assert await unsaid(database) == []
+
+
+async def test_what_kafka_did_not_take_stays_and_goes_out_with_the_next_relay(
+    database_url: str,
+) -> None:
+    async with opened(database_url) as database:
+        kafka, lease = Kept(), NamedLease(database, "relay", VirtualClock(), timedelta(seconds=5))
+        async with database.session() as session:
+            await say(session, command())
+        kafka.refuses = True
+        with pytest.raises(ConnectionError):
+            await Relay(database, kafka, lease).run()
+        kafka.refuses = False
+        assert await Relay(database, kafka, lease).publish_some() == 1
+        assert await Relay(database, kafka, lease).publish_some() == 0
+        assert len(kafka.values) == 1
+
+
 def test_records_of_a_key_go_out_one_after_the_other_and_others_together() -> None:
     sent = [Record("t", key, {}, str(n).encode()) for n, key in enumerate("aababcb")]
     shown = [[(r.key, r.value) for r in wave] for wave in waves(sent)]

@@ -3,8 +3,9 @@ import base64
 import pytest
 
 from chassis.dead_letters import dead_letter
-from chassis.wire import Poison, Record, decode, encode, received
+from chassis.wire import Passed, Poison, Record, decode, encode, only, received
 from contracts.vm import commands
+from contracts.vm.events import Changed
 from tests.chassis_toys import changed, command
 
 
@@ -65,3 +66,24 @@ def test_bytes_that_are_no_text_are_kept_in_a_dead_letter() -> None:
     letter = dead_letter(record, "hostler.audit", "why")
     assert (letter.key, letter.partition, letter.offset) == ("\\xff", 3, 7)
     assert base64.b64decode(letter.value_base64) == b"\x00\x01"
+
+
+def test_a_reader_of_some_types_passes_what_else_a_topic_carries() -> None:
+    read = only(Changed)
+    wanted, other = changed(command().id, 3), command()
+    assert read(encode(wanted)) == wanted
+    passed = read(encode(other))
+    assert isinstance(passed, Passed)
+    assert passed.type == other.type
+
+
+@pytest.mark.parametrize("said", ["vm.explode.v1", ""])
+def test_what_no_topic_carries_is_poison_to_it(said: str) -> None:
+    with pytest.raises(Poison):
+        only(Changed)(_with(encode(command()), ce_type=said))
+
+
+def test_so_is_a_record_of_a_wanted_type_that_cannot_be_read() -> None:
+    record = encode(changed(command().id, 3))
+    with pytest.raises(Poison):
+        only(Changed)(Record(record.topic, record.key, record.headers, b"{}"))

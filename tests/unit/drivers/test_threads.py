@@ -8,7 +8,7 @@ from contextvars import ContextVar
 
 import pytest
 
-from drivers.threads import in_thread
+from drivers.threads import Crew, in_thread
 
 HANGS = """
 import asyncio, threading
@@ -61,3 +61,29 @@ def test_a_process_ends_though_a_call_still_hangs() -> None:
         [sys.executable, "-c", HANGS], capture_output=True, text=True, timeout=30, check=True
     )
     assert ended.stdout == "cancelled\n"
+
+
+async def test_a_thread_makes_one_call_after_the_other_and_a_call_that_hangs_holds_up_none() -> (
+    None
+):
+    end = threading.Event()
+    hanging = [asyncio.create_task(in_thread(end.wait)) for _ in range(3)]
+    await asyncio.sleep(0)
+    made_by = {await in_thread(threading.get_ident) for _ in range(20)}
+    assert len(made_by) < 20
+    end.set()
+    assert await asyncio.gather(*hanging) == [True] * 3
+
+
+async def test_a_thread_that_nobody_needs_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("drivers.threads.IDLE_SECONDS", 0.01)
+    crew = Crew()
+    made: list[threading.Thread] = []
+    crew.take(lambda: made.append(threading.current_thread()))
+    async with asyncio.timeout(30):
+        while not made or made[0].is_alive():
+            await asyncio.sleep(0.005)
+    crew.take(lambda: made.append(threading.current_thread()))
+    async with asyncio.timeout(30):
+        while len(made) < 2:
+            await asyncio.sleep(0.005)

@@ -161,3 +161,26 @@ async def test_what_another_transaction_holds_is_waited_for_by_nobody_and_moves_
     async with database.session() as session:
         assert await move_up(session, bench.clock()) == 1
     await bench.close()
+
+
+async def test_what_is_overdue_is_not_begun_and_is_ended_by_who_watches_the_deadlines(
+    bench: Bench,
+) -> None:
+    operation_id = await bench.ask(CREATE)
+    bench.clock.advance(hours=2)
+    worker = bench.service.worker
+    both = [asyncio.create_task(worker.run()), asyncio.create_task(worker.watch_deadlines())]
+    async with asyncio.timeout(60):
+        while await bench.state(operation_id) == "queued":
+            await asyncio.sleep(0.02)
+    for task in both:
+        task.cancel()
+    await asyncio.gather(*both, return_exceptions=True)
+    row = await bench.row(operation_id)
+    assert (row.state, row.attempts, bench.cloud.calls) == ("failed", 0, [])
+
+
+async def test_creates_that_come_together_and_again_are_queued_once_each(bench: Bench) -> None:
+    first, second = await bench.ask(CREATE, vm_id=new_id()), await bench.ask(CREATE, vm_id=new_id())
+    assert [row.id for row in await bench.rows()] == [first, second]
+    assert await bench.work() == 2

@@ -1,0 +1,104 @@
+"""What a service consumes: batches of records by FastStream, offsets after the rows that they make.
+
+A service has one consumer for its topics, and one more for each that must not wait for the others.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any, cast
+
+from aiokafka import ConsumerRecord
+from faststream.kafka import KafkaBroker, KafkaMessage
+
+from chassis.consumer import Consumer
+from chassis.kafka import records_of
+from chassis.lag import Client
+from chassis.offsets import Batch, Committing, Offsets
+from chassis.rounds import Rounds
+from chassis.wire import Record
+
+Taking = Callable[[Sequence[Record]], AbstractContextManager[None]]
+_Raw = tuple[ConsumerRecord[bytes, bytes], ...]
+
+
+class Subscription:
+    """All topics of a service's consumers, delivered by the broker once that is started.
+
+    `taking` is entered with the records that are in hand. Those that are `apart` have a group of
+    their own, so that neither a batch nor a rebalance of the others holds them up.
+    """
+
+    def __init__(
+        self, broker: KafkaBroker, consumers: Sequence[Consumer], batch: int, taking: Taking
+    ) -> None:
+        together = [each for each in consumers if not each.apart]
+        lanes = [together, *([each] for each in consumers if each.apart)]
+        self._lanes = [_Lane(broker, lane, batch, taking) for lane in lanes if lane]
+
+    @property
+    def clients(self) -> list[Client]:
+        """The clients that the records come by, as far as there are any yet."""
+        return [client for lane in self._lanes if (client := lane.client) is not None]
+
+    async def close(self) -> None:
+        """From now on offsets are committed with each batch; those so far are committed."""
+        for lane in self._lanes:
+            await lane.offsets.close()
+
+
+class _Lane:
+    """One consumer: a batch at a time, topic by topic."""
+
+    def __init__(
+        self, broker: KafkaBroker, consumers: Sequence[Consumer], batch: int, taking: Taking
+    ) -> None:
+        self.offsets = Offsets()
+        self._by_topic = {consumer.topic.name: consumer for consumer in consumers}
+        self._taking = taking
+        self._rounds = Rounds()
+        first = consumers[0]
+        self._subscriber = broker.subscriber(
+            *self._by_topic,
+            group_id=f"{first.group}.{first.topic.name}" if first.apart else first.group,
+            batch=True,
+            max_records=batch,
+            batch_timeout_ms=100,
+            fetch_max_wait_ms=100,
+            auto_offset_reset="earliest",
+            listener=self.offsets,
+            parser=self._parsed,
+            decoder=_records,
+            no_reply=True,
+        )
+        self._subscriber(self._consume)
+
+    @property
+    def client(self) -> Client | None:
+        """Aiokafka's consumer, while there is one."""
+        return cast("Client | None", self._subscriber.consumer)
+
+    async def _consume(self, records: list[Record]) -> None:
+        with self._taking(records):
+            async with self._rounds:
+                for topic, consumer in self._by_topic.items():
+                    if its := [record for record in records if record.topic == topic]:
+                        await consumer.consume(its)
+
+    async def _parsed(
+        self, raw: _Raw, parse: Callable[[_Raw], Awaitable[KafkaMessage]]
+    ) -> KafkaMessage:
+        """FastStream's message of a batch; of the records it reads one, and no headers.
+
+        It fails on headers that are no text. Reading is left to `_consume`, which can tell poison
+        from trouble.
+        """
+        message = await parse((replace(raw[0], headers=()),))
+        message.raw_message = raw
+        client: Any = message.consumer
+        message.consumer = cast("Any", Batch(self.offsets, cast("Committing", client), raw))
+        return message
+
+
+async def _records(message: KafkaMessage) -> list[Record]:
+    return records_of(cast("_Raw", message.raw_message))
