@@ -11,7 +11,7 @@ Rules for every method of every driver (the conformance suite holds a driver to 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -47,6 +47,29 @@ class Looked:
     """
 
     servers: Sequence[Seen]
+    clock: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Glimpse:
+    """One server of one answer, not read yet.
+
+    Two with the same `fingerprint` say the very same of the same server; two without may do so,
+    too. It means something only among answers that one process got. `server_id` is "" where what
+    came names none. `read` gives the server, or None for one that cannot be read, which the driver
+    has logged and leaves out.
+    """
+
+    server_id: str
+    fingerprint: bytes
+    read: Callable[[], Seen | None]
+
+
+@dataclass(frozen=True)
+class Glanced:
+    """An answer about servers that were not read. `clock` as in `Looked`."""
+
+    servers: Sequence[Glimpse]
     clock: datetime
 
 
@@ -181,6 +204,14 @@ class Inventories(ABC):
     @abstractmethod
     async def remove(self, resource: Resource, request_id: str) -> None:
         """Ask for its end. One that is gone already is a success; Retry while it is in use."""
+
+
+class Glances(ABC):
+    """Can list servers without reading what is said of each: most of them are as they were."""
+
+    @abstractmethod
+    def glance(self, since: datetime | None) -> AsyncIterator[Glanced]:
+        """The pages that `sweep` would give, with the same servers in the same order, unread."""
 
 
 class Rests(ABC):
