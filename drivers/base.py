@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from contracts.catalog.events import CatalogEvent
@@ -50,8 +51,7 @@ class Looked:
     clock: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Glimpse:
+class Glimpse(NamedTuple):
     """One server of one answer, not read yet.
 
     Two with the same `fingerprint` say the very same of the same server; two without may do so,
@@ -71,6 +71,10 @@ class Glanced:
 
     servers: Sequence[Glimpse]
     clock: datetime
+
+
+Fingerprints = Callable[[str], bytes | None]
+"""By a server's id its fingerprint in an earlier answer; None if it is not known."""
 
 
 @dataclass(frozen=True)
@@ -210,8 +214,11 @@ class Glances(ABC):
     """Can list servers without reading what is said of each: most of them are as they were."""
 
     @abstractmethod
-    def glance(self, since: datetime | None) -> AsyncIterator[Glanced]:
-        """The pages that `sweep` would give, with the same servers in the same order, unread."""
+    def glance(self, since: datetime | None, known: Fingerprints) -> AsyncIterator[Glanced]:
+        """The pages that `sweep` would give, with the same servers in the same order, unread.
+
+        What has the fingerprint that is `known` of it costs least.
+        """
 
 
 class Rests(ABC):

@@ -11,6 +11,7 @@ from contracts.vm.states import VmState
 from drivers.base import (
     ActionRecord,
     Driver,
+    Fingerprints,
     Glanced,
     Glances,
     Inventories,
@@ -99,9 +100,9 @@ class OpenStackDriver(Driver, Powers, Reboots, Pauses, Inventories, Glances, Res
         """GET /servers/detail, with `changes-since`. Nova takes the tags off what it deletes."""
         return sweep.pages(self._cloud, sweep.changed_since(since))
 
-    def glance(self, since: datetime | None) -> AsyncIterator[Glanced]:
+    def glance(self, since: datetime | None, known: Fingerprints) -> AsyncIterator[Glanced]:
         """The same lists, with each server's JSON as it came."""
-        return sweep.glances(self._cloud, sweep.changed_since(since))
+        return sweep.glances(self._cloud, sweep.changed_since(since), known)
 
     def catalog(self) -> AsyncIterator[CatalogEvent]:
         """Flavors, images, networks, key pairs."""

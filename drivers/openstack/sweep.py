@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from chassis.errors import Retry
 from contracts.errors import ErrorCode
-from drivers.base import Glanced, Looked, Mark
+from drivers.base import Fingerprints, Glanced, Glimpse, Looked, Mark
 from drivers.governor import Lane
 from drivers.openstack import errors
 from drivers.openstack.calls import Answer, Call
@@ -28,9 +28,15 @@ async def pages(
         yield Looked(servers=[seen(server) for server in servers], clock=clock)
 
 
-async def glances(cloud: Cloud, filters: Mapping[str, str]) -> AsyncIterator[Glanced]:
+async def glances(
+    cloud: Cloud, filters: Mapping[str, str], known: Fingerprints
+) -> AsyncIterator[Glanced]:
     """The same pages, unread."""
-    async for servers, clock in _pages(cloud, filters, Lane.SWEEP, glance_page):
+
+    def read(content: bytes) -> tuple[list[Glimpse], str | None]:
+        return glance_page(content, known)
+
+    async for servers, clock in _pages(cloud, filters, Lane.SWEEP, read):
         yield Glanced(servers=servers, clock=clock)
 
 
@@ -48,7 +54,7 @@ async def _pages(
         clock = clock or answer.sent_at
         try:
             servers, marker = read(answer.content)
-        except ValidationError as error:
+        except ValueError as error:  # pydantic's, too
             raise errors.unreadable(call, answer) from error
         yield servers, clock
         if marker is None:

@@ -78,7 +78,7 @@ class Inventory:
         suspects: list[Suspect] = []
         async with self.watching.database.reading() as session:
             owned = await owned_servers(session, self.watching)
-        async for page in listed(self.watching, None):
+        async for page in listed(self.watching, None, _unknown):
             for servers in portions(_read(page, owned, there)):
                 living = [s for s in servers if s.snapshot.state is not VmState.DELETED]
                 there.update(s.snapshot.server_id or "" for s in living)
@@ -109,6 +109,10 @@ class Inventory:
             await session.execute(insert(session, ACCOUNTS).values(new).on_conflict_do_nothing())
             mine = Account.account == self.account
             await session.execute(update(Account).where(mine).values(next_inventory_at=due))
+
+
+def _unknown(_server_id: str) -> None:
+    """Nothing is remembered from one list to the next: they are minutes apart."""
 
 
 def _read(page: Looked | Glanced, owned: Collection[str], there: set[str]) -> Sequence[Seen]:

@@ -3,12 +3,16 @@
 from collections.abc import AsyncGenerator
 from datetime import datetime
 
-from drivers.base import Glanced, Glances, Looked
+from drivers.base import Fingerprints, Glanced, Glances, Looked
 from services.sync.ahead import ahead
 from services.sync.watching import Watching
 
 
-def listed(watching: Watching, since: datetime | None) -> AsyncGenerator[Looked | Glanced]:
+def listed(
+    watching: Watching, since: datetime | None, known: Fingerprints
+) -> AsyncGenerator[Looked | Glanced]:
     """The pages of what changed at or after `since`; of everything, if None."""
     driver = watching.driver()
-    return ahead(driver.glance(since) if isinstance(driver, Glances) else driver.sweep(since))
+    if isinstance(driver, Glances):
+        return ahead(driver.glance(since, known))
+    return ahead(driver.sweep(since))

@@ -68,6 +68,11 @@ class Memory:
         """How many servers are remembered."""
         return len(self._faces)
 
+    def fingerprint(self, server_id: str) -> bytes | None:
+        """That of a server when it was read last; None if it never was."""
+        face = self._faces.get(server_id)
+        return face.fingerprint if face is not None else None
+
     def familiar(self, glimpses: Iterable[Glimpse]) -> list[str]:
         """The ids of those that need not be read, if the tables hold what they are."""
         return [g.server_id for g in glimpses if self._face(g) is not None]

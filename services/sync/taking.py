@@ -39,7 +39,7 @@ class Answer:
     async def take(self, since: datetime | None) -> datetime:
         """Take the whole answer; the cloud's clock when it was begun."""
         at: datetime | None = None
-        async for page in listed(self.watching, since):
+        async for page in listed(self.watching, since, self.memory.fingerprint):
             at = at or page.clock
             servers = await self._unknown(page)
             self.seen.update(each.snapshot.server_id or "" for each in servers)

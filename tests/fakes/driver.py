@@ -20,6 +20,7 @@ from contracts.vm.states import Fault, VmSnapshot, VmState
 from drivers.base import (
     ActionRecord,
     Driver,
+    Fingerprints,
     Glanced,
     Glances,
     Glimpse,
@@ -323,7 +324,7 @@ class ReadOnlyDriver(Driver):
 class FakeDriver(ReadOnlyDriver, Powers, Reboots, Pauses, Inventories, Glances, Rests):
     """A driver with every ability."""
 
-    async def glance(self, since: datetime | None) -> AsyncIterator[Glanced]:
+    async def glance(self, since: datetime | None, known: Fingerprints) -> AsyncIterator[Glanced]:
         async for looked in self.sweep(since):
             yield Glanced([self._glimpse(seen) for seen in looked.servers], looked.clock)
 
