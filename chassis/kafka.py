@@ -156,6 +156,8 @@ def subscribe(
         with taking(records):
             async with rounds:
                 await each_topic(records)
+                if len(records) >= batch:
+                    rounds.full()
 
     async def each_topic(records: list[Record]) -> None:
         for topic, consumer in by_topic.items():

@@ -16,9 +16,15 @@ class Rounds:
     def __init__(self, longest: float = 0.1) -> None:
         self.longest = longest
         self._began = 0.0
+        self._full = False
+
+    def full(self) -> None:
+        """Have this round, which did all that one may, not rested after: the next is as large."""
+        self._full = True
 
     async def __aenter__(self) -> None:
         """A round begins."""
+        self._full = False
         self._began = time.monotonic()
 
     async def __aexit__(
@@ -27,6 +33,6 @@ class Rounds:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """It is over; one that failed is not rested after."""
-        if error is None:
+        """It is over; one that failed, or was full, is not rested after."""
+        if error is None and not self._full:
             await asyncio.sleep(min(self.longest, time.monotonic() - self._began))
