@@ -6,7 +6,7 @@ from typing import Literal
 
 from chassis.errors import Retry
 from contracts.errors import ErrorCode
-from drivers.base import Glanced, Glimpse, Looked, Seen
+from drivers.base import Glanced, Looked, Seen
 from services.sync import metrics, strangers, watches
 from services.sync.holding import guarded
 from services.sync.listing import listed
@@ -58,13 +58,10 @@ class Answer:
         if isinstance(page, Looked):
             return page.servers
         there = self.said or await self._said(self.memory.familiar(page.servers))
-        fresh: list[Glimpse] = []
-        for glimpse in page.servers:
-            if self.memory.knows(glimpse, there):
-                self.seen.add(glimpse.server_id)
-            else:
-                fresh.append(glimpse)
-        metrics.SERVERS.labels(self.watching.account).inc(len(page.servers) - len(fresh))
+        fresh = [each for each in page.servers if not self.memory.knows(each, there)]
+        passed = {each.server_id for each in page.servers} - {each.server_id for each in fresh}
+        self.seen |= passed
+        metrics.SERVERS.labels(self.watching.account).inc(len(passed & there.vms.keys()))
         return self.memory.read(fresh)
 
     async def _said(self, server_ids: Sequence[str] | None) -> Said:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 from sqlalchemy import update
 
 from chassis.ids import new_id
@@ -72,6 +73,19 @@ async def test_a_fleet_that_is_as_it_was_is_neither_read_nor_written(world: Sync
     assert world.cloud.reads == 60
     assert written == []
     assert world.cloud.called("look") == 0, "what was passed over was seen all the same"
+
+
+async def test_what_is_passed_over_counts_as_much_as_what_is_read(world: SyncWorld) -> None:
+    for n in range(3):
+        world.server(new_id(), f"web-{n}")
+        world.cloud.add(f"somebody-elses-{n}")
+    counted: list[float] = []
+    for _ in range(3):
+        await world.sweep(after=FULL)
+        counted.append(
+            REGISTRY.get_sample_value("hostler_sync_servers_seen_total", {"account": ACCOUNT}) or 0
+        )
+    assert counted[2] - counted[1] == 3
 
 
 async def test_of_a_fleet_only_what_differs_is_read(world: SyncWorld) -> None:
