@@ -31,7 +31,7 @@ from json.encoder import encode_basestring_ascii as quoted
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import RowMapping, Text, Uuid, any_, bindparam, cast, select, update
+from sqlalchemy import RowMapping, Uuid, any_, bindparam, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -66,10 +66,12 @@ NAMES = (
 """The members that are hashed, in order."""
 _BEGIN = datetime(1970, 1, 1, tzinfo=UTC)
 
-_IDS = any_(cast(bindparam("ids", type_=Text()), ARRAY(Uuid())))
+_IDS = any_(bindparam("ids", type_=ARRAY(Uuid())))
 _KEPT = select(LEDGER.c.message_id).where(LEDGER.c.message_id == _IDS)
 _KEPT_SINCE = _KEPT.where(LEDGER.c.recorded_at >= bindparam("since", type_=Instant()))
-"""Made once, as building them costs as much as asking; the ids go as one text, an array's."""
+"""Made once, as building them costs as much as asking. The ids go as what the column is: of an array
+that is yet to be cast Postgres knows nothing when it plans, and may compare each row with each id.
+"""
 
 
 class Head(NamedTuple):
@@ -117,17 +119,16 @@ async def _lock_heads(session: AsyncSession, chains: set[str]) -> dict[str, Head
 
 async def _known(session: AsyncSession, batch: Sequence[Heard], now: datetime) -> set[str]:
     """Which of them the ledger has. Months that ended before they were said are not asked."""
-    ids = [heard.message_id for heard in batch]
+    ids = [heard.id for heard in batch]
     if not is_postgres(session):
-        query = select(LEDGER.c.message_id).where(LEDGER.c.message_id.in_([UUID(i) for i in ids]))
+        query = select(LEDGER.c.message_id).where(LEDGER.c.message_id.in_(ids))
         return {str(found) for found in (await session.execute(query)).scalars()}
-    given = {"ids": "{" + ",".join(ids) + "}"}
     since = min(heard.time for heard in batch)
     # A time that is still to come says nothing about when the message was first heard.
     if all(heard.time <= now + SKEW for heard in batch) and since > _BEGIN:
-        asked = await session.execute(_KEPT_SINCE, {**given, "since": since - SKEW})
+        asked = await session.execute(_KEPT_SINCE, {"ids": ids, "since": since - SKEW})
     else:
-        asked = await session.execute(_KEPT, given)
+        asked = await session.execute(_KEPT, {"ids": ids})
     return {str(found) for found in asked.scalars()}
 
 
