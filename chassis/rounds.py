@@ -29,9 +29,15 @@ class Rounds:
         self._began = self._ended = now()
         self._owed = 0.0
         """Seconds of work that no pause has made up for."""
+        self._full = False
+
+    def full(self) -> None:
+        """Have this round, which did all that one may, not rested after: the next is as large."""
+        self._full = True
 
     async def __aenter__(self) -> None:
         """A round begins."""
+        self._full = False
         self._began = self._now()
         self._owed = max(0.0, self._owed - (self._began - self._ended))
 
@@ -48,7 +54,7 @@ class Rounds:
             await asyncio.sleep(self.rest())
 
     def rest(self) -> float:
-        """Seconds to rest after the last round; 0 while the loop has not worked for long."""
-        if self._owed <= self.grace:
+        """Seconds to rest after the last round; 0 if it was full, or the loop has not worked long."""
+        if self._full or self._owed <= self.grace:
             return 0.0
         return min(self.longest, self._ended - self._began)

@@ -55,6 +55,7 @@ class _Lane:
     ) -> None:
         self.offsets = Offsets()
         self._by_topic = {consumer.topic.name: consumer for consumer in consumers}
+        self._batch = batch
         self._taking = taking
         self._rounds = Rounds()
         first = consumers[0]
@@ -84,6 +85,8 @@ class _Lane:
                 for topic, consumer in self._by_topic.items():
                     if its := [record for record in records if record.topic == topic]:
                         await consumer.consume(its)
+                if len(records) >= self._batch:
+                    self._rounds.full()
 
     async def _parsed(
         self, raw: _Raw, parse: Callable[[_Raw], Awaitable[KafkaMessage]]

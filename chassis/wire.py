@@ -125,14 +125,15 @@ def received(  # noqa: PLR0917 - the parts of a Kafka record
     """
     texts = {name: raw.decode("utf-8", "backslashreplace") for name, raw in headers}
     malformed = "" if value is not None else "no value"
-    if any("\0" in name or "\0" in text for name, text in texts.items()):
+    if "\0" in "".join((*texts, *texts.values())):
         malformed = "a NUL character in the headers"
+        texts = {_without_nul(name): _without_nul(text) for name, text in texts.items()}
     return Record(
         topic=topic,
         partition=partition,
         offset=offset,
         key=_without_nul((key or b"").decode("utf-8", "backslashreplace")),
-        headers={_without_nul(name): _without_nul(text) for name, text in texts.items()},
+        headers=texts,
         value=value or b"",
         appended_ms=appended_ms,
         malformed=malformed,

@@ -11,9 +11,10 @@ Rules for every method of every driver (the conformance suite holds a driver to 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from contracts.catalog.events import CatalogEvent
@@ -48,6 +49,32 @@ class Looked:
 
     servers: Sequence[Seen]
     clock: datetime
+
+
+class Glimpse(NamedTuple):
+    """One server of one answer, not read yet.
+
+    Two with the same `fingerprint` say the very same of the same server; two without may do so,
+    too. It means something only among answers that one process got. `server_id` is "" where what
+    came names none. `read` gives the server, or None for one that cannot be read, which the driver
+    has logged and leaves out.
+    """
+
+    server_id: str
+    fingerprint: bytes
+    read: Callable[[], Seen | None]
+
+
+@dataclass(frozen=True)
+class Glanced:
+    """An answer about servers that were not read. `clock` as in `Looked`."""
+
+    servers: Sequence[Glimpse]
+    clock: datetime
+
+
+Fingerprints = Callable[[str], bytes | None]
+"""By a server's id its fingerprint in an earlier answer; None if it is not known."""
 
 
 @dataclass(frozen=True)
@@ -181,6 +208,17 @@ class Inventories(ABC):
     @abstractmethod
     async def remove(self, resource: Resource, request_id: str) -> None:
         """Ask for its end. One that is gone already is a success; Retry while it is in use."""
+
+
+class Glances(ABC):
+    """Can list servers without reading what is said of each: most of them are as they were."""
+
+    @abstractmethod
+    def glance(self, since: datetime | None, known: Fingerprints) -> AsyncIterator[Glanced]:
+        """The pages that `sweep` would give, with the same servers in the same order, unread.
+
+        What has the fingerprint that is `known` of it costs least.
+        """
 
 
 class Rests(ABC):

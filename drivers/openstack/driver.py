@@ -11,6 +11,9 @@ from contracts.vm.states import VmState
 from drivers.base import (
     ActionRecord,
     Driver,
+    Fingerprints,
+    Glanced,
+    Glances,
     Inventories,
     Issued,
     Looked,
@@ -37,7 +40,7 @@ class _Created(BaseModel):
     server: _Ref
 
 
-class OpenStackDriver(Driver, Powers, Reboots, Pauses, Inventories, Rests):
+class OpenStackDriver(Driver, Powers, Reboots, Pauses, Inventories, Glances, Rests):
     """One account. What it needs of the cloud: Nova 2.79, Glance v2, Neutron v2; Cinder v3 if any."""
 
     def __init__(self, account: str, settings: OpenStackSettings | None = None) -> None:
@@ -96,6 +99,10 @@ class OpenStackDriver(Driver, Powers, Reboots, Pauses, Inventories, Rests):
     def sweep(self, since: datetime | None) -> AsyncIterator[Looked]:
         """GET /servers/detail, with `changes-since`. Nova takes the tags off what it deletes."""
         return sweep.pages(self._cloud, sweep.changed_since(since))
+
+    def glance(self, since: datetime | None, known: Fingerprints) -> AsyncIterator[Glanced]:
+        """The same lists, with each server's JSON as it came."""
+        return sweep.glances(self._cloud, sweep.changed_since(since), known)
 
     def catalog(self) -> AsyncIterator[CatalogEvent]:
         """Flavors, images, networks, key pairs."""

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import cast
 from uuid import UUID
 
 from prometheus_client import Counter
@@ -139,13 +140,24 @@ def read_page(content: bytes) -> tuple[list[Server], str | None]:
 
 
 def _readable(items: Iterable[JsonValue]) -> Iterable[Server]:
-    for item in items:
-        try:
-            yield Server.model_validate(item)
-        except ValidationError as error:
-            _ODD.inc()
-            which = item.get("id") if isinstance(item, dict) else None
-            _LOG.warning("left out a server that cannot be read: %s: %s", which, _problems(error))
+    found = (readable(item) for item in items)
+    return (server for server in found if server is not None)
+
+
+def readable(item: object) -> Server | None:
+    """The server that an item of a list's JSON is; None for one that is none, which is logged."""
+    try:
+        return Server.model_validate(item)
+    except ValidationError as error:
+        _ODD.inc()
+        _LOG.warning("left out a server that cannot be read: %s: %s", id_of(item), _problems(error))
+        return None
+
+
+def id_of(item: object) -> str:
+    """The id in an item of a list's JSON; "" if there is none."""
+    found: object = cast("dict[str, object]", item).get("id") if isinstance(item, dict) else None
+    return found if isinstance(found, str) else ""
 
 
 def _problems(error: ValidationError) -> list[str]:

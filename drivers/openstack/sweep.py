@@ -1,36 +1,65 @@
 """What servers there are: lists of them page by page, and a look at one."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
+from typing import TypeVar
 
 from pydantic import ValidationError
 
 from chassis.errors import Retry
 from contracts.errors import ErrorCode
-from drivers.base import Looked, Mark, Seen
+from drivers.base import Fingerprints, Glanced, Glimpse, Looked, Mark
 from drivers.governor import Lane
 from drivers.openstack import errors
 from drivers.openstack.calls import Answer, Call
 from drivers.openstack.cloud import Cloud
+from drivers.openstack.glimpses import glance_page
 from drivers.openstack.servers import read_one, read_page, seen, vm_tag
+
+T = TypeVar("T")
 
 
 async def pages(
     cloud: Cloud, filters: Mapping[str, str], lane: Lane = Lane.SWEEP
 ) -> AsyncIterator[Looked]:
     """The servers that match Nova's `filters`; every page carries the clock of the first."""
+    async for servers, clock in _pages(cloud, filters, lane, read_page):
+        yield Looked(servers=[seen(server) for server in servers], clock=clock)
+
+
+async def glances(
+    cloud: Cloud, filters: Mapping[str, str], known: Fingerprints
+) -> AsyncIterator[Glanced]:
+    """The same pages, unread."""
+
+    def read(content: bytes) -> tuple[list[Glimpse], str | None]:
+        return glance_page(content, known)
+
+    async for servers, clock in _pages(cloud, filters, Lane.SWEEP, read):
+        yield Glanced(servers=servers, clock=clock)
+
+
+async def _pages(
+    cloud: Cloud,
+    filters: Mapping[str, str],
+    lane: Lane,
+    read: Callable[[bytes], tuple[list[T], str | None]],
+) -> AsyncIterator[tuple[list[T], datetime]]:
     clock: datetime | None = None
     params = {**filters, "limit": str(cloud.settings.page_size)}
     while True:
         call = Call("compute", "GET", "/servers/detail", params=params, lane=lane)
         answer = await _ask(cloud, call)
         clock = clock or answer.sent_at
-        servers, marker = _read(call, answer)
-        yield Looked(servers=servers, clock=clock)
+        try:
+            servers, marker = read(answer.content)
+        except ValueError as error:  # pydantic's, too
+            raise errors.unreadable(call, answer) from error
+        yield servers, clock
         if marker is None:
             return
-        params["marker"] = marker
+        params = {**params, "marker": marker}
 
 
 async def find(cloud: Cloud, mark: Mark) -> Looked:
@@ -69,11 +98,3 @@ async def _ask(cloud: Cloud, call: Call) -> Answer:
         said = f"The list changed while it was read: {errors.words(answer)}"
         raise Retry(ErrorCode.CLOUD_UNAVAILABLE, said)
     return answer
-
-
-def _read(call: Call, answer: Answer) -> tuple[list[Seen], str | None]:
-    try:
-        servers, marker = read_page(answer.content)
-    except ValidationError as error:
-        raise errors.unreadable(call, answer) from error
-    return [seen(server) for server in servers], marker

@@ -24,7 +24,7 @@ chain; signed checkpoints tell (see `checkpoints`).
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from json.encoder import encode_basestring_ascii as quoted
@@ -35,9 +35,9 @@ from sqlalchemy import RowMapping, Uuid, any_, bindparam, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from chassis.database import insert
+from chassis.database import Instant, insert
 from chassis.wire import Record
-from services.audit.copying import is_postgres, write
+from services.audit.copying import Row, is_postgres, write
 from services.audit.reading import Heard, uuid_text
 from services.audit.tables import HEADS, LEDGER
 
@@ -66,7 +66,12 @@ NAMES = (
 """The members that are hashed, in order."""
 _BEGIN = datetime(1970, 1, 1, tzinfo=UTC)
 
-Row = dict[str, Any]
+_IDS = any_(bindparam("ids", type_=ARRAY(Uuid())))
+_KEPT = select(LEDGER.c.message_id).where(LEDGER.c.message_id == _IDS)
+_KEPT_SINCE = _KEPT.where(LEDGER.c.recorded_at >= bindparam("since", type_=Instant()))
+"""Made once, as building them costs as much as asking. The ids go as what the column is: of an array
+that is yet to be cast Postgres knows nothing when it plans, and may compare each row with each id.
+"""
 
 
 class Head(NamedTuple):
@@ -85,20 +90,18 @@ async def append(
     The heads of the chains are locked until the transaction ends, so that of two who append to the
     same chain the second sees what the first wrote.
     """
-    heads = await _lock_heads(session, {_chain(record) for _, record in batch})
+    said = [(heard, f"{record.topic}/{record.partition}") for heard, record in batch]
+    heads = await _lock_heads(session, {chain for _, chain in said})
     known = await _known(session, [heard for heard, _ in batch], now)
-    rows: list[Row] = []
-    for heard, record in batch:
+    fresh: list[tuple[Heard, str]] = []
+    for heard, chain in said:
         if heard.message_id not in known:
             known.add(heard.message_id)
-            chain = _chain(record)
-            row = _row(heard, chain, heads[chain], now)
-            rows.append(row)
-            heads[chain] = Head(row["position"], row["hash"], row["recorded_at"])
-    if rows:
-        await write(session, rows)
-        await _move_heads(session, heads, {row["chain"] for row in rows})
-    return len(rows)
+            fresh.append((heard, chain))
+    if fresh:
+        await write(session, _rows(fresh, heads, now))
+        await _move_heads(session, heads, {chain for _, chain in fresh})
+    return len(fresh)
 
 
 async def _lock_heads(session: AsyncSession, chains: set[str]) -> dict[str, Head]:
@@ -120,13 +123,13 @@ async def _known(session: AsyncSession, batch: Sequence[Heard], now: datetime) -
     if not is_postgres(session):
         query = select(LEDGER.c.message_id).where(LEDGER.c.message_id.in_(ids))
         return {str(found) for found in (await session.execute(query)).scalars()}
-    wanted = any_(bindparam("ids", ids, ARRAY(Uuid())))
-    query = select(LEDGER.c.message_id).where(LEDGER.c.message_id == wanted)
     since = min(heard.time for heard in batch)
     # A time that is still to come says nothing about when the message was first heard.
     if all(heard.time <= now + SKEW for heard in batch) and since > _BEGIN:
-        query = query.where(LEDGER.c.recorded_at >= since - SKEW)
-    return {str(found) for found in (await session.execute(query)).scalars()}
+        asked = await session.execute(_KEPT_SINCE, {"ids": ids, "since": since - SKEW})
+    else:
+        asked = await session.execute(_KEPT, {"ids": ids})
+    return {str(found) for found in asked.scalars()}
 
 
 async def _move_heads(
@@ -145,17 +148,28 @@ async def _move_heads(
     await connection.execute(statement, moves)
 
 
-def _chain(record: Record) -> str:
-    return f"{record.topic}/{record.partition}"
+def _rows(
+    fresh: Sequence[tuple[Heard, str]], heads: dict[str, Head], now: datetime
+) -> Iterator[Row]:
+    """The rows that these messages make of the chains, whose heads move with them."""
+    stamp, recorded_at = now, written(now)
+    for heard, chain in fresh:
+        head = heads[chain]
+        at = max(now, head.recorded_at) if head.recorded_at else now
+        if at is not stamp:
+            stamp, recorded_at = at, written(at)
+        row = _row(heard, chain, head, recorded_at)
+        heads[chain] = Head(row["position"], row["hash"], at)
+        yield row
 
 
-def _row(heard: Heard, chain: str, head: Head, now: datetime) -> Row:
+def _row(heard: Heard, chain: str, head: Head, recorded_at: str) -> Row:
     row: Row = {
         "chain": chain,
         "position": head.position + 1,
         "message_id": heard.message_id,
         "type": heard.type,
-        "time": heard.time,
+        "time": written(heard.time),
         "source": heard.source,
         "subject": heard.subject,
         "vm_id": _vm_id(heard.subject, chain),
@@ -165,10 +179,10 @@ def _row(heard: Heard, chain: str, head: Head, now: datetime) -> Row:
         "operation_id": heard.operation_id,
         "request_id": heard.request_id,
         "data": heard.data,
-        "recorded_at": max(now, head.recorded_at) if head.recorded_at else now,
+        "recorded_at": recorded_at,
         "previous_hash": head.hash,
     }
-    row["hash"] = hash_of(row)
+    row["hash"] = _hash(row, row["time"], recorded_at)
     return row
 
 
@@ -178,15 +192,19 @@ def _vm_id(subject: str, chain: str) -> str | None:
 
 def hash_of(row: Mapping[str, Any] | RowMapping) -> str:
     """The hash that a row of the ledger has to have."""
+    return _hash(row, written(row["time"]), written(row["recorded_at"]))
+
+
+def _hash(row: Mapping[str, Any] | RowMapping, time: str, recorded_at: str) -> str:
     # `data` is canonical already and goes in as it stands: any other text is another hash.
     text = (
         f'{{"account":{quoted(row["account"])},"actor":{quoted(row["actor"])},'
         f'"chain":{quoted(row["chain"])},"data":{row["data"]},'
         f'"message_id":{_id(row["message_id"])},"operation_id":{_id(row["operation_id"])},'
         f'"position":{row["position"]},"previous_hash":{quoted(row["previous_hash"])},'
-        f'"project_id":{quoted(row["project_id"])},"recorded_at":"{written(row["recorded_at"])}",'
+        f'"project_id":{quoted(row["project_id"])},"recorded_at":"{recorded_at}",'
         f'"request_id":{quoted(row["request_id"])},"source":{quoted(row["source"])},'
-        f'"subject":{quoted(row["subject"])},"time":"{written(row["time"])}",'
+        f'"subject":{quoted(row["subject"])},"time":"{time}",'
         f'"type":{quoted(row["type"])},"vm_id":{_id(row["vm_id"])}}}'
     )
     return sha256(text.encode()).hexdigest()
@@ -198,8 +216,8 @@ def _id(value: UUID | str | None) -> str:
 
 def written(time: datetime) -> str:
     """A time as it is hashed and told."""
-    utc = time.astimezone(UTC).replace(tzinfo=None)
-    return utc.isoformat(timespec="microseconds") + "Z"
+    utc = time.astimezone(UTC).isoformat(timespec="microseconds")
+    return utc.removesuffix("+00:00") + "Z"
 
 
 def entry(row: RowMapping) -> dict[str, Any]:

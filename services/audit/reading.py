@@ -8,6 +8,7 @@ import json
 import re
 from datetime import UTC, datetime
 from functools import cache
+from operator import itemgetter
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
@@ -18,8 +19,11 @@ from contracts.topics import types
 from contracts.upcast import STEPS
 from services.audit.redaction import redact
 
+_NEEDED = itemgetter("ce_id", "ce_time", "ce_source", "ce_subject", "ce_actor")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+_CANONICAL = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), allow_nan=False, check_circular=False
+)
 
 
 class Heard(NamedTuple):
@@ -52,24 +56,28 @@ def read(record: Record) -> Heard:
     if record.malformed:
         raise Poison(record.malformed)
     data = _object(record.value)
-    said = record.headers.get
-    wire_name = said("ce_type", "")
+    said = record.headers
+    wire_name = said.get("ce_type", "")
     if wire_name not in _known():
         raise Poison(f"unknown type {wire_name!r}")
     redact(wire_name, data)
-    operation_id = said("ce_operationid")
+    try:
+        message_id, time, source, subject, actor = _NEEDED(said)
+    except KeyError as error:
+        raise Poison(f"{error.args[0]}: is missing") from error
+    operation_id = said.get("ce_operationid")
     return Heard(
-        message_id=_uuid(record, "ce_id"),
+        message_id=_uuid("ce_id", message_id),
         type=wire_name,
-        time=_time(_needed(record, "ce_time")),
-        source=_needed(record, "ce_source"),
-        subject=_needed(record, "ce_subject"),
-        project_id=said("ce_projectid", ""),
-        account=said("ce_account", ""),
-        actor=_needed(record, "ce_actor"),
-        operation_id=_uuid(record, "ce_operationid") if operation_id else None,
-        request_id=said("ce_requestid", ""),
-        traceparent=said("traceparent", ""),
+        time=_time(time),
+        source=source,
+        subject=subject,
+        project_id=said.get("ce_projectid", ""),
+        account=said.get("ce_account", ""),
+        actor=actor,
+        operation_id=_uuid("ce_operationid", operation_id) if operation_id else None,
+        request_id=said.get("ce_requestid", ""),
+        traceparent=said.get("traceparent", ""),
         data=_canonical(data),
     )
 
@@ -96,15 +104,8 @@ def _canonical(data: dict[str, Any]) -> str:
         raise Poison(f"not JSON: {error}") from error
 
 
-def _needed(record: Record, header: str) -> str:
-    text = record.headers.get(header)
-    if text is None:
-        raise Poison(f"{header}: is missing")
-    return text
-
-
-def _uuid(record: Record, header: str) -> str:
-    found = uuid_text(_needed(record, header))
+def _uuid(header: str, text: str) -> str:
+    found = uuid_text(text)
     if found is None:
         raise Poison(f"{header}: is no UUID")
     return found

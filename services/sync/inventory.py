@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 
 from sqlalchemy import update
@@ -10,13 +11,14 @@ from chassis.database import insert
 from chassis.errors import HostlerError, Retry
 from contracts.inventory.events import ResourceKind
 from contracts.vm.states import VmState
-from drivers.base import Inventories
+from drivers.base import Glanced, Inventories, Looked, Seen
 from services.sync import metrics
 from services.sync.ahead import ahead
 from services.sync.holding import LostLease, guarded, while_held
+from services.sync.listing import listed
 from services.sync.orphans import Suspect, compare
 from services.sync.portions import portions
-from services.sync.suspicion import suspect_resources, suspect_servers
+from services.sync.suspicion import owned_servers, suspect_resources, suspect_servers
 from services.sync.tables import ACCOUNTS, Account
 from services.sync.watching import Watching
 
@@ -74,8 +76,10 @@ class Inventory:
         """Compare the servers; the ids of those that are there."""
         there: set[str] = set()
         suspects: list[Suspect] = []
-        async for page in ahead(self.watching.driver().sweep(None)):
-            for servers in portions(page.servers):
+        async with self.watching.database.reading() as session:
+            owned = await owned_servers(session, self.watching)
+        async for page in listed(self.watching, None, _unknown):
+            for servers in portions(_read(page, owned, there)):
                 living = [s for s in servers if s.snapshot.state is not VmState.DELETED]
                 there.update(s.snapshot.server_id or "" for s in living)
                 async with self.watching.database.reading() as session:
@@ -105,3 +109,16 @@ class Inventory:
             await session.execute(insert(session, ACCOUNTS).values(new).on_conflict_do_nothing())
             mine = Account.account == self.account
             await session.execute(update(Account).where(mine).values(next_inventory_at=due))
+
+
+def _unknown(_server_id: str) -> None:
+    """Nothing is remembered from one list to the next: they are minutes apart."""
+
+
+def _read(page: Looked | Glanced, owned: Collection[str], there: set[str]) -> Sequence[Seen]:
+    """The servers of a page, but for those of living VMs that need not be read to be `there`."""
+    if isinstance(page, Looked):
+        return page.servers
+    there.update(g.server_id for g in page.servers if g.server_id in owned)
+    read = (g.read() for g in page.servers if g.server_id not in owned)
+    return [seen for seen in read if seen is not None]

@@ -77,19 +77,22 @@ async def become_vms(
         await record(session, account, Strange(gone=gone), clock)
 
 
-async def forget_unseen(watching: Watching, seen: Collection[str]) -> None:
-    """A complete list showed `seen`: other strangers are there no more."""
-    mine = select(Stranger.server_id).where(Stranger.account == watching.account)
-    async with watching.database.reading() as session:
-        unseen = [i for i in await session.scalars(mine) if i not in seen]
-    for part in portions(unseen):
-        gone = {i: VmSnapshot(server_id=i, state=VmState.MISSING) for i in part}
+async def forget_unseen(watching: Watching, unseen: Collection[str]) -> None:
+    """Strangers that a complete list did not show are there no more."""
+    for part in portions(sorted(unseen)):
         async with guarded(watching.lease) as session:
+            left = await _said(session, watching.account, part)
+            gone = {i: VmSnapshot(server_id=i, state=VmState.MISSING) for i in left}
             await record(session, watching.account, Strange(gone=gone), watching.clock)
 
 
+def without_moves(vm: VmSnapshot) -> VmSnapshot:
+    """What is told of a stranger, and nothing that alone is no reason to tell it again."""
+    return vm.model_copy(update=dict.fromkeys(SILENT))
+
+
 def _print(vm: VmSnapshot) -> str:
-    return digest(vm.model_copy(update=dict.fromkeys(SILENT)))
+    return digest(without_moves(vm))
 
 
 async def _said(session: AsyncSession, account: str, server_ids: Collection[str]) -> dict[str, str]:

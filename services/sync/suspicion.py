@@ -12,8 +12,15 @@ from drivers.base import Resource, Seen
 from services.sync.drift import choose
 from services.sync.orphans import Reason, Suspect
 from services.sync.recording import Known, look_up, owners
-from services.sync.tables import FormerServer, Vm
+from services.sync.tables import VMS, FormerServer, Vm
 from services.sync.watching import Watching
+
+
+async def owned_servers(session: AsyncSession, watching: Watching) -> set[str]:
+    """The ids of the servers that living VMs of the account have: no orphans, whatever they show."""
+    mine = VMS.c.account == watching.account, VMS.c.state != VmState.DELETED.value
+    asked = select(VMS.c.server_id).where(*mine, VMS.c.server_id.is_not(None))
+    return set(await session.scalars(asked))
 
 
 async def suspect_servers(

@@ -1,8 +1,8 @@
 """Sweeps of one account: one list of what changed stands for a look at every VM.
 
 Only the holder of the account's lease sweeps; its writes are guarded by the lease. The cloud is
-asked outside of transactions, page by page, and what differs is written page by page. A sweep
-that fails part-way is repeated from the same clock, which changes nothing that was written.
+asked outside of transactions, page by page, and what differs is written page by page (`taking`). A
+sweep that fails part-way is repeated from the same clock, which changes nothing that was written.
 """
 
 import asyncio
@@ -15,17 +15,14 @@ from sqlalchemy import update
 
 from chassis.database import insert, is_outage
 from chassis.errors import HostlerError, Retry
-from contracts.errors import ErrorCode
-from drivers.base import Looked
 from services.sync import metrics, strangers, watches
-from services.sync.ahead import ahead
 from services.sync.holding import LostLease, guarded, while_held
 from services.sync.looks import Looker
-from services.sync.patience import Patience, Promptness, old_news
-from services.sync.portions import portions
-from services.sync.recording import Sightings, news, record
+from services.sync.patience import Patience, Promptness
+from services.sync.recognition import Memory
 from services.sync.reporting import report
 from services.sync.tables import ACCOUNTS, Account
+from services.sync.taking import Answer, Kind
 from services.sync.unseen import look_at_unseen
 from services.sync.watching import Watching
 
@@ -46,6 +43,7 @@ class Sweeper:
         self.database = watching.database
         self.looker = Looker(watching)
         self.patience = Patience(promptness)
+        self.memory = Memory()
         self.wake = asyncio.Event()
         """Set when something on the account has begun to be watched, or is worth a look."""
         self.leads = False
@@ -128,7 +126,7 @@ class Sweeper:
         if account.since is None:
             return await self._first(began)
         self.patience.begin()
-        at = await self._sweep("changes", account.since - self.settings.overlap)
+        at = await self._take(self._answer("changes"), account.since - self.settings.overlap)
         await self._complete(since=account.since if self.patience.waiting else at, swept_at=began)
         await self._tell(at)
         if account.next_full_at is None or account.next_full_at <= began:
@@ -142,7 +140,7 @@ class Sweeper:
 
     async def _first(self, began: datetime) -> None:
         """List everything where there is no clock yet to list changes from."""
-        at = await self._sweep("first", None)
+        at = await self._take(self._answer("first"), None)
         await self._complete(since=at, swept_at=began, next_full_at=self._next_full(began))
         await self._tell(at)
 
@@ -152,50 +150,26 @@ class Sweeper:
         Not now, because the next sweep of changes may show that it was deleted. For the same
         reason the clock of changes stays where it is.
         """
-        seen: set[str] = set()
-        at = await self._sweep("all", None, seen)
-        await look_at_unseen(self.watching, seen, at)
-        await strangers.forget_unseen(self.watching, seen)
+        answer = self._answer("all")
+        at = await self._take(answer, None)
+        if answer.said is not None:
+            await look_at_unseen(self.watching, answer.said.vms.keys() - answer.seen, at)
+            unseen = answer.said.strangers.keys() - answer.seen
+            await strangers.forget_unseen(self.watching, unseen)
         await self._complete(next_full_at=self._next_full(began))
 
     def _next_full(self, began: datetime) -> datetime:
         return began + timedelta(seconds=self.settings.sweep_full_seconds)
 
-    async def _sweep(
-        self, kind: str, since: datetime | None, seen: set[str] | None = None
-    ) -> datetime:
+    def _answer(self, kind: Kind) -> Answer:
+        return Answer(self.watching, self.patience, self.memory, kind)
+
+    async def _take(self, answer: Answer, since: datetime | None) -> datetime:
         """Take one whole answer; the cloud's clock when it was begun."""
-        at: datetime | None = None
-        with metrics.SWEEP_SECONDS.labels(self.account, kind).time():
-            async for page in ahead(self.watching.driver().sweep(since)):
-                at = at or page.clock
-                await self._take(page, at, kind)
-                if seen is not None:
-                    seen.update(s.snapshot.server_id or "" for s in page.servers)
-        if at is None:
-            raise Retry(ErrorCode.CLOUD_UNAVAILABLE, "the sweep had no page, hence no clock")
-        metrics.SWEEPS.labels(self.account, kind, "complete").inc()
+        with metrics.SWEEP_SECONDS.labels(self.account, answer.kind).time():
+            at = await answer.take(since)
+        metrics.SWEEPS.labels(self.account, answer.kind, "complete").inc()
         return at
-
-    async def _take(self, page: Looked, at: datetime, kind: str) -> None:
-        for servers in portions(page.servers):
-            async with self.database.reading() as session:
-                shown = await news(session, self.watching, servers, at)
-                found = shown.found
-                watched = await watches.of_vms(session, found.keys()) if found else {}
-            if kind == "changes":
-                found = self.patience.ripe(found, watched, self.clock())
-            elif kind == "all":
-                found = old_news(found, at - self.settings.overlap)
-            if found or shown.strange:
-                await self._write(found, shown.strange, at)
-
-    async def _write(self, found: Sightings, strange: strangers.Strange, at: datetime) -> None:
-        async with guarded(self.lease) as session:
-            if found:
-                await record(session, self.watching, found, at)
-            if strange:
-                await strangers.record(session, self.account, strange, self.clock)
 
     async def _complete(self, **values: object) -> None:
         values = {"failures": 0, "error": "", "retry_at": None, **values}

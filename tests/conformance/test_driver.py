@@ -13,7 +13,7 @@ from contracts.errors import ErrorCode
 from contracts.vm.commands import Update
 from contracts.vm.fields import MARK
 from contracts.vm.states import VmState
-from drivers.base import Driver, Pauses, Powers, Reboots, Rests
+from drivers.base import Driver, Glances, Pauses, Powers, Reboots, Rests
 from tests.conformance.account import Account, new_request_id, open_driver, opened_account
 from tests.conformance.targets import DRIVERS, Control, Target, opened
 from tests.infra.plan import Infrastructure
@@ -284,6 +284,27 @@ async def test_a_sweep_shows_every_server_once_whatever_the_page(
     assert set(made) <= set(swept)
     assert all(len(page.servers) <= 2 for page in pages)
     assert len({page.clock for page in pages}) == 1
+
+
+async def test_servers_at_a_glance_are_those_of_a_sweep_and_are_known_again_by_fingerprint(
+    account: Account, server: str, target: Target
+) -> None:
+    await account.create(networks=[])
+    small = target.paged(1)
+    if not isinstance(small, Glances):
+        pytest.skip("the driver cannot pass over servers")
+    nothing: dict[str, bytes] = {}
+    glanced = [each async for page in small.glance(None, nothing.get) for each in page.servers]
+    known = {each.server_id: each.fingerprint for each in glanced}
+    again = [each async for page in small.glance(None, known.get) for each in page.servers]
+    swept = [each async for page in small.sweep(None) for each in page.servers]
+    await small.close()
+    assert [each.server_id for each in glanced] == [each.snapshot.server_id for each in swept]
+    settled = [n for n, each in enumerate(swept) if each.snapshot.server_id == server]
+    assert settled
+    for n in settled:
+        assert glanced[n].read() == again[n].read() == swept[n]
+        assert glanced[n].fingerprint == again[n].fingerprint
 
 
 async def test_a_sweep_since_a_moment_shows_what_changed_after_it_and_no_more(

@@ -20,6 +20,10 @@ from contracts.vm.states import Fault, VmSnapshot, VmState
 from drivers.base import (
     ActionRecord,
     Driver,
+    Fingerprints,
+    Glanced,
+    Glances,
+    Glimpse,
     Inventories,
     Issued,
     Looked,
@@ -80,6 +84,8 @@ class FakeCloud:
         """Method → a call to it waits until the event is set."""
         self.arrived: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
         """Method → set when a call to it has come."""
+        self.reads = 0
+        """How many servers were read of answers that could be passed over."""
         self.records_kept = True
         self.resources: dict[str, Resource] = {}
         """What belongs to servers besides themselves."""
@@ -315,8 +321,20 @@ class ReadOnlyDriver(Driver):
         return Looked([Seen(s.snapshot, s.mark) for s in servers], self.cloud.now)
 
 
-class FakeDriver(ReadOnlyDriver, Powers, Reboots, Pauses, Inventories, Rests):
+class FakeDriver(ReadOnlyDriver, Powers, Reboots, Pauses, Inventories, Glances, Rests):
     """A driver with every ability."""
+
+    async def glance(self, since: datetime | None, known: Fingerprints) -> AsyncIterator[Glanced]:
+        async for looked in self.sweep(since):
+            yield Glanced([self._glimpse(seen) for seen in looked.servers], looked.clock)
+
+    def _glimpse(self, seen: Seen) -> Glimpse:
+        def read() -> Seen:
+            self.cloud.reads += 1
+            return seen
+
+        said = f"{seen.snapshot.model_dump_json()}{seen.mark}"
+        return Glimpse(seen.snapshot.server_id or "", said.encode(), read)
 
     async def inventory(self) -> AsyncIterator[Sequence[Resource]]:
         yield await self.cloud.answer("inventory", lambda: list(self.cloud.resources.values()))

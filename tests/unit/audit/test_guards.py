@@ -17,7 +17,7 @@ from deploy.roles import ensure, owner_of, role_of
 from services.audit.app import Audit
 from services.audit.checkpoints import sign_heads
 from services.audit.copying import write
-from services.audit.ledger import Head, _row  # pyright: ignore[reportPrivateUsage] - to write one by hand
+from services.audit.ledger import Head, _row, written  # pyright: ignore[reportPrivateUsage] - to write one by hand
 from tests.unit.audit.world import at, deliver, heard, ledger, made, message, verify
 
 FORBIDDEN = [
@@ -150,9 +150,9 @@ async def upgrade(database: Database, revision: str) -> None:
 async def deliver_to_the_first_schema(database: Database) -> None:
     """A row as the first version of audit wrote it."""
     told, record = heard(message())
-    row = _row(told, f"{record.topic}/0", Head(), told.time)
+    row = _row(told, f"{record.topic}/0", Head(), written(told.time))
     async with database.session() as session:
-        await write(session, [row])
+        await write(session, iter([row]))
         head = {"chain": row["chain"], "position": 1, "hash": row["hash"]}
         insert = "INSERT INTO heads (chain, position, hash) VALUES (:chain, :position, :hash)"
         await session.execute(text(insert), head)

@@ -4,6 +4,7 @@ from base64 import b64encode
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 from hashlib import sha256
+from typing import cast
 
 import pytest
 
@@ -110,6 +111,33 @@ async def test_killed_within_a_transaction_nothing_of_it_stays(audit: Audit) -> 
     await deliver(audit, *[at(m) for m in told])
     verdict = await verify(audit)
     assert (verdict.valid, verdict.rows) == (True, 3)
+
+
+async def test_a_batch_that_is_stored_in_several_goes_is_one_chain_per_partition(
+    audit: Audit,
+) -> None:
+    told = [message() for _ in range(500)]
+    records = [at(m, n % 2, n) for n, m in enumerate(told)]
+    await deliver(audit, *records[:50])
+    await deliver(audit, *records)
+    rows = await ledger(audit)
+    assert [row["message_id"] for row in rows] == [m.id for m in told]
+    assert [row["position"] for row in rows if row["chain"] == "vm.events/1"] == [*range(1, 251)]
+    assert (await verify(audit)).rows == 500
+
+
+async def test_of_a_batch_that_breaks_off_when_much_of_it_was_sent_nothing_stays(
+    audit: Audit,
+) -> None:
+    batch = [heard(message()) for _ in range(500)]
+    odd, record = batch[450]
+    batch[450] = odd._replace(source=cast("str", None)), record
+    with pytest.raises(TypeError):
+        async with audit.service.database.session() as session:
+            await append(session, batch, VirtualClock().now)
+    assert await ledger(audit) == []
+    await deliver(audit, at(message()))
+    assert (await verify(audit)).rows == 1
 
 
 async def test_two_audits_that_get_the_same_and_other_partitions_keep_each_message_once(

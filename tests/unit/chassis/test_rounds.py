@@ -48,3 +48,14 @@ async def test_pauses_make_up_for_work_and_are_not_saved_up() -> None:
     assert await rest_after(rounds, hands, 1.0) == 0.1
     assert await rest_after(rounds, hands, 0.05, pause=1000.0) == 0.0
     assert await rest_after(rounds, hands, 0.25) == 0.1
+
+
+async def test_a_full_round_is_not_rested_after_and_the_next_one_is() -> None:
+    hands = Hands()
+    rounds = Rounds(0.1, grace=0.2, now=hands)
+    assert await rest_after(rounds, hands, 1.0) == 0.1
+    async with rounds:
+        hands.now += 1.0
+        rounds.full()
+    assert rounds.rest() == 0.0
+    assert await rest_after(rounds, hands, 0.05) == 0.05
