@@ -58,4 +58,4 @@ async def test_a_full_round_is_not_rested_after_and_the_next_one_is() -> None:
         hands.now += 1.0
         rounds.full()
     assert rounds.rest() == 0.0
-    assert await rest_after(rounds, hands, 0.05) == 0.05
+    assert round(await rest_after(rounds, hands, 0.05), 3) == 0.05
