@@ -31,8 +31,8 @@ class Caller:
     session_id: UUID | None = None
     key_id: UUID | None = None
     is_platform_admin: bool = False
-    allowed_cidrs: tuple[str, ...] = ()
-    """The networks from which its credential may be used; empty: from anywhere."""
+    allowed_cidrs: tuple[str, ...] | None = None
+    """The networks from which its credential may be used; None: from anywhere."""
 
     def has(self, permission: str) -> bool:
         """Whether its scopes stand for `permission`, whatever its role is."""
