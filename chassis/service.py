@@ -311,6 +311,10 @@ def run(service: Service, app: FastAPI) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # whom to believe about addresses is the service's own matter
+        ws="none",
+        ssl_certfile=settings.tls_certfile,
+        ssl_keyfile=settings.tls_keyfile,
         timeout_graceful_shutdown=settings.drain_seconds,
     )
     _Server(config, service).run()

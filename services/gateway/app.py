@@ -28,10 +28,15 @@ from services.gateway.followers import Tail
 from services.gateway.forwarding import Audit
 from services.gateway.handlers import Handlers
 from services.gateway.http import Door
+from services.gateway.identity.addresses import Addresses, AllowList
 from services.gateway.identity.keys import FirstKeys, Keys, derive_pepper
 from services.gateway.imports import ImportServers
 from services.gateway.intake import Intake
 from services.gateway.inventory import on_inventory
+from services.gateway.limits.limiter import Limiter
+from services.gateway.limits.policies import policies
+from services.gateway.limits.slots import Held, Slots
+from services.gateway.limits.store import Store
 from services.gateway.locks import exclusively
 from services.gateway.pages import Markers
 from services.gateway.references import References
@@ -101,10 +106,11 @@ def build(
     first = settings.first_api_key.get_secret_value() if settings.first_api_key else None
     references = References(clock)
     intake = Intake(settings.projects, clock, settings.idempotency_retention, references)
+    limiter = _limiter(service, settings)
     gateway = Gateway(
         settings=settings,
         service=service,
-        app=_app(service, settings),
+        app=_app(service, settings, limiter),
         keys=made_keys,
         first_keys=FirstKeys(made_keys, list(settings.projects), first, show or _to_stderr),
         intake=intake,
@@ -117,6 +123,9 @@ def build(
         dead_letters=DeadLetters(
             service.database, clock, list(settings.projects), settings.dead_letters_retention
         ),
+        limiter=limiter,
+        slots=Slots({Held.WAIT: settings.max_waits, Held.STREAM: settings.max_streams}),
+        allow_list=AllowList(settings.allowed_addresses),
     )
     gateway.app.state.gateway = gateway
     noticed = Drift(intake, settings.drift, settings.drift_corrections)
@@ -173,7 +182,15 @@ def _watch(gateway: Gateway) -> None:
     service.check("canary", canaries.probe, required=False)
 
 
-def _app(service: Service, settings: GatewaySettings) -> FastAPI:
+def _limiter(service: Service, settings: GatewaySettings) -> Limiter:
+    url = settings.redis_url.get_secret_value() if settings.redis_url else None
+    store = Store(url, service.clock)
+    service.background("rates", store.keep)
+    service.check("rates", store.probe, required=False)
+    return Limiter(policies(settings.rate_limits), store)
+
+
+def _app(service: Service, settings: GatewaySettings, limiter: Limiter) -> FastAPI:
     app = service.app(
         title="Hostler",
         version=_version(),
@@ -185,7 +202,8 @@ def _app(service: Service, settings: GatewaySettings) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     routes = [each for router in ROUTERS for each in router.routes if isinstance(each, APIRoute)]
-    app.add_middleware(Door, routes=routes, max_body=settings.max_body_bytes)
+    addresses = Addresses(settings.trusted_proxies, settings.forwarded_header)
+    app.add_middleware(Door, routes=routes, settings=settings, limiter=limiter, addresses=addresses)
     app.openapi = lambda: documents.openapi(app, *BODIES)
     return app
 

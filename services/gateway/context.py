@@ -13,8 +13,11 @@ from services.gateway.dead_letters import DeadLetters
 from services.gateway.desk import Desk
 from services.gateway.followers import Tail
 from services.gateway.forwarding import Audit
+from services.gateway.identity.addresses import AllowList
 from services.gateway.identity.keys import FirstKeys, Keys
 from services.gateway.intake import Intake
+from services.gateway.limits.limiter import Limiter
+from services.gateway.limits.slots import Slots
 from services.gateway.pages import Markers
 from services.gateway.settings import GatewaySettings
 from services.gateway.waiting import Endings
@@ -37,6 +40,9 @@ class Gateway:
     vouching: Vouching
     audit: Audit
     dead_letters: DeadLetters
+    limiter: Limiter
+    slots: Slots
+    allow_list: AllowList
 
     @property
     def database(self) -> Database:

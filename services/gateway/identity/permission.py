@@ -42,16 +42,15 @@ def permit(role: Role, permission: str) -> Callable[[Request, Caller], Awaitable
 
     async def permitted(request: Request, caller: Authenticated) -> Caller:
         if not caller.role.covers(role):
-            await _tell_refused(gateway_of(request), request, caller, permission)
+            await tell_refused(gateway_of(request), request, caller, permission)
         caller.needs(role, permission)
         return caller
 
     return permitted
 
 
-async def _tell_refused(
-    gateway: Gateway, request: Request, caller: Caller, permission: str
-) -> None:
+async def tell_refused(gateway: Gateway, request: Request, caller: Caller, permission: str) -> None:
+    """Say `access.refused`: a known caller asked for what they may not do, or not from there."""
     refused = Refused(
         method=request.method,
         path=request.url.path,
