@@ -224,6 +224,8 @@ class Passage:
         self, scope: Scope, send: Send, allowed: Callable[[str], set[str]], hsts_seconds: int
     ) -> None:
         self.request_id = _request_id(scope)
+        self.asked: str = scope["method"]
+        """The method as it was sent: HEAD goes on as GET."""
         self.method = scope["method"] if scope["method"] in _METHODS else "other"
         self.path: str = scope["path"]
         self._allowed = allowed
