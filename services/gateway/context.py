@@ -15,6 +15,8 @@ from services.gateway.followers import Tail
 from services.gateway.forwarding import Audit
 from services.gateway.identity.addresses import AllowList
 from services.gateway.identity.keys import FirstKeys, Keys
+from services.gateway.identity.parts import Identity
+from services.gateway.identity.signatures import Signatures
 from services.gateway.intake import Intake
 from services.gateway.limits.limiter import Limiter
 from services.gateway.limits.slots import Slots
@@ -32,6 +34,7 @@ class Gateway:
     app: FastAPI
     keys: Keys
     first_keys: FirstKeys
+    identity: Identity
     intake: Intake
     desk: Desk
     markers: Markers
@@ -43,6 +46,7 @@ class Gateway:
     limiter: Limiter
     slots: Slots
     allow_list: AllowList
+    signatures: Signatures
 
     @property
     def database(self) -> Database:

@@ -6,9 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from chassis.settings import Port, Settings
+from chassis.settings import Port
+from contracts.identity import Scope
 from contracts.vm.events import DriftChoice
 from services.gateway.identity.addresses import Cidr, ForwardedHeader
+from services.gateway.identity.settings import IdentitySettings
 from services.gateway.limits.policies import DEFAULTS, RateLimits
 
 DAY = timedelta(days=1)
@@ -32,7 +34,7 @@ def _require_origin(origin: str) -> str:
     return origin
 
 
-class GatewaySettings(Settings):
+class GatewaySettings(IdentitySettings):
     """`HOSTLER_*` variables of the gateway."""
 
     http_port: Port = 8000
@@ -102,6 +104,16 @@ class GatewaySettings(Settings):
         default=DEFAULTS,
         description="Class of routes → who is counted → rates. What is not named keeps its default; "
         "an empty text is no limit. See docs/limits.md.",
+    )
+    signed_permissions: list[Scope] = Field(
+        default=[],
+        description='Permissions that ask for a signed request, as a JSON list: `["vm.delete", '
+        '"api_key.*"]`. See docs/limits.md.',
+    )
+    signature_max_age: timedelta = Field(
+        default=timedelta(minutes=5),
+        gt=timedelta(0),
+        description="How long after it was made a signature holds.",
     )
     max_waits: int = Field(
         default=2000,

@@ -34,14 +34,14 @@ class Passwords:
     """Hashes and compares. `memory`: KiB for each."""
 
     def __init__(self, memory: int) -> None:
-        self._hashing = PasswordHash((Argon2Hasher(_TIME_COST, memory, 1),))
+        self.hashing = PasswordHash((Argon2Hasher(_TIME_COST, memory, 1),))
         self._nobodys = _nobodys(memory)
         self._room = asyncio.Semaphore(AT_ONCE)
         self._waiting = 0
 
     async def hash(self, password: str) -> str:
         """What is stored."""
-        return await self._in_turn(lambda: self._hashing.hash(_normal(password)))
+        return await self._in_turn(lambda: self.hashing.hash(_normal(password)))
 
     async def check(self, password: str, stored: str | None) -> tuple[bool, str | None]:
         """Whether it is the one, and what is to be stored instead where the cost has changed.
@@ -51,7 +51,7 @@ class Passwords:
         known = stored or self._nobodys
 
         def compare() -> tuple[bool, str | None]:
-            return self._hashing.verify_and_update(_normal(password), known)
+            return self.hashing.verify_and_update(_normal(password), known)
 
         right, better = await self._in_turn(compare)
         return (right, better) if stored else (False, None)

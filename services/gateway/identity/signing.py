@@ -88,7 +88,7 @@ class Keyring:
         """The keys that hold, the newest first."""
         now = self.clock()
         keys = [each for each in self._keys.values() if each.holds(now)]
-        return sorted(keys, key=lambda each: each.made_at, reverse=True)
+        return sorted(keys, key=lambda each: (each.active_at, each.made_at), reverse=True)
 
     async def find(self, key_id: str) -> SigningKey | None:
         """The key of that id, if it holds. One that is unknown is looked for, once in a second."""

@@ -36,11 +36,11 @@ async def test_the_right_password_begins_a_session(gateway: Gateway) -> None:
 
 async def test_nobody_learns_whether_an_account_is_there(gateway: Gateway) -> None:
     await make_user(gateway, ADA)
-    states = {}
-    for state in ("invited", "locked", "disabled"):
-        states[state] = await make_user(gateway, f"{state}@example.org")
+    states = ("invited", "locked", "disabled")
+    for state in states:
+        user_id = await make_user(gateway, f"{state}@example.org")
         async with gateway.database.session() as session:
-            await change(session, states[state], gateway.clock(), retoken=False, state=state)
+            await change(session, user_id, gateway.clock(), retoken=False, state=state)
     answers = [await try_login(gateway, ADA, "wrong")]
     answers += [await try_login(gateway, f"{who}@example.org") for who in ("nobody", *states)]
     told = [{**each.json(), "request_id": ""} for each in answers]
@@ -55,13 +55,14 @@ async def test_an_account_that_is_not_there_costs_the_same_comparison(
 ) -> None:
     await make_user(gateway, ADA)
     compared: list[str] = []
-    check = gateway.identity.passwords._hashing.verify_and_update
+    hashing = gateway.identity.passwords.hashing
+    check = hashing.verify_and_update
 
     def counted(password: str, stored: str) -> tuple[bool, str | None]:
         compared.append(stored.rpartition("$")[0].rpartition("$")[0])
         return check(password, stored)
 
-    monkeypatch.setattr(gateway.identity.passwords._hashing, "verify_and_update", counted)
+    monkeypatch.setattr(hashing, "verify_and_update", counted)
     await try_login(gateway, ADA, "wrong")
     await try_login(gateway, BOB, "wrong")
     assert compared == [f"$argon2id$v=19$m={CHEAP},t=3,p=1"] * 2
