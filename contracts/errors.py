@@ -52,7 +52,7 @@ class Meaning:
 MEANINGS: dict[ErrorCode, Meaning] = {
     ErrorCode.BAD_REQUEST: Meaning(400, False, "The request cannot be read."),
     ErrorCode.INVALID: Meaning(400, False, "A field is missing, unknown or has a wrong value."),
-    ErrorCode.UNAUTHENTICATED: Meaning(401, False, "Send a valid key in X-API-Key."),
+    ErrorCode.UNAUTHENTICATED: Meaning(401, False, "Send a valid key, or log in."),
     ErrorCode.FORBIDDEN: Meaning(403, False, "The caller's role does not cover this."),
     ErrorCode.NOT_FOUND: Meaning(404, False, "There is no such thing in the caller's project."),
     ErrorCode.METHOD_NOT_ALLOWED: Meaning(405, False, "The path exists, the method does not."),

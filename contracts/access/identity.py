@@ -1,6 +1,6 @@
 """What happens to users, their sessions and the keys that vouch for them. No secrets, no addresses of mail.
 
-`account` is a keyed hash of the e-mail address that was given: the same for the same address, so
+`alias` is a keyed hash of the e-mail address that was given: the same for the same address, so
 that tries at one account show, whether there is such an account or not.
 """
 
@@ -13,7 +13,7 @@ from pydantic import Field, JsonValue
 from contracts.identity import Role
 from contracts.message import Event
 
-Account = Annotated[str, Field(description="A keyed hash of the e-mail address.")]
+Alias = Annotated[str, Field(description="A keyed hash of the e-mail address.")]
 Address = Annotated[str | None, Field(description="Where the request came from.")]
 Ended = Literal["logout", "logout_everywhere", "reuse", "password", "state"]
 
@@ -42,7 +42,7 @@ class UserActivated(Event):
 
 
 class UserChanged(Event):
-    """Something of a user was changed; of the e-mail address only its `account` is told."""
+    """Something of a user was changed; of the e-mail address only its `alias` is told."""
 
     type: Literal["user.changed.v1"] = "user.changed.v1"
     user_id: UUID
@@ -71,7 +71,7 @@ class LinkAsked(Event):
     """Somebody asked for a link to be sent, for an account that may be there or not."""
 
     type: Literal["link.asked.v1"] = "link.asked.v1"
-    account: Account
+    alias: Alias
     purpose: Literal["password", "registration", "email"]
     address: Address = None
 
@@ -80,7 +80,7 @@ class LoginFailed(Event):
     """A login was refused: no such account, not active, locked, or a wrong password."""
 
     type: Literal["login.failed.v1"] = "login.failed.v1"
-    account: Account
+    alias: Alias
     user_id: UUID | None = Field(default=None, description="Null: no password was compared.")
     address: Address = None
 

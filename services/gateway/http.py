@@ -49,7 +49,14 @@ _FOR_DATA = [
 _LONGEST_TARGET = 8192
 _TRICKS = re.compile(rb"//|/\.\.?(?:/|$)|%2[ef]|%5c|\\", re.IGNORECASE)
 """Paths that a proxy and the gateway might take for different ones."""
-_ONCE = {b"host", b"authorization", b"x-api-key", b"content-type", b"idempotency-key"}
+_ONCE = {
+    b"host",
+    b"authorization",
+    b"x-api-key",
+    b"x-project-id",
+    b"content-type",
+    b"idempotency-key",
+}
 """Fields of which two readers would take different ones, were there two."""
 CORS_SENT = (
     "Authorization",
@@ -63,6 +70,7 @@ CORS_SENT = (
     "Signature",
     "Signature-Input",
     "X-API-Key",
+    "X-Project-Id",
     REQUEST_ID,
 )
 CORS_SHOWN = (

@@ -17,7 +17,7 @@ from contracts.access.identity import LoginFailed, UserLocked
 from services.gateway.identity.challenge import unauthenticated
 from services.gateway.identity.emails import folded
 from services.gateway.identity.passwords import Passwords
-from services.gateway.identity.saying import SOURCE, Asking, Marks, told
+from services.gateway.identity.saying import SOURCE, Aliases, Asking, told
 from services.gateway.identity.sessions import Open, Sessions
 from services.gateway.identity.tables import USERS
 from services.gateway.identity.users import UserState
@@ -35,7 +35,7 @@ class Login:
         database: Database,
         passwords: Passwords,
         sessions: Sessions,
-        marks: Marks,
+        aliases: Aliases,
         *,
         clock: Clock,
         lock_after: int,
@@ -44,7 +44,7 @@ class Login:
         self.clock = clock
         self._passwords = passwords
         self._sessions = sessions
-        self._marks = marks
+        self._aliases = aliases
         self._lock_after = lock_after
 
     async def enter(self, email: str, password: str, asking: Asking) -> Open:
@@ -107,10 +107,10 @@ class Login:
     async def _tell_failed(
         self, session: AsyncSession, email: str, row: Row[Any] | None, asking: Asking
     ) -> None:
-        now, account = self.clock(), self._marks.of(email)
+        now, alias = self.clock(), self._aliases.of(email)
         known = row.id if row is not None else None
-        failed = LoginFailed(account=account, user_id=known, address=asking.address)
-        subject, request_id = known or account, asking.request_id
+        failed = LoginFailed(alias=alias, user_id=known, address=asking.address)
+        subject, request_id = known or alias, asking.request_id
         said = [told(failed, now, subject=subject, actor=SOURCE, request_id=request_id)]
         if row is not None and row.locked_until is not None:
             locked = UserLocked(user_id=row.id, failures=row.failures, until=row.locked_until)

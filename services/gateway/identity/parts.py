@@ -21,7 +21,7 @@ from services.gateway.identity.mail import Mailer, Shown, Smtp
 from services.gateway.identity.passing import Passing
 from services.gateway.identity.passwords import Passwords
 from services.gateway.identity.post import Lifetimes, Post
-from services.gateway.identity.saying import SOURCE, Marks, told
+from services.gateway.identity.saying import SOURCE, Aliases, told
 from services.gateway.identity.sealing import Seal, derive
 from services.gateway.identity.sessions import Open, Sessions
 from services.gateway.identity.settings import IdentitySettings
@@ -38,7 +38,7 @@ class Identity:
     database: Database
     clock: Clock
     settings: IdentitySettings
-    marks: Marks
+    aliases: Aliases
     passwords: Passwords
     keyring: Keyring
     tokens: AccessTokens
@@ -91,7 +91,7 @@ def put_together(
     """Identity as the settings say. `show` is told the mails where there is no server to send them."""
     database, clock = service.database, service.clock
     secret = settings.internal_secret.get_secret_value()
-    marks = Marks(derive(secret, "marks"))
+    aliases = Aliases(derive(secret, "aliases"))
     passwords = Passwords(settings.password_memory)
     keyring = Keyring(
         database,
@@ -118,12 +118,14 @@ def put_together(
         lifetimes=Lifetimes(settings.invitation_lifetime, settings.reset_lifetime),
         clock=service.shared_clock,
     )
-    login = Login(database, passwords, sessions, marks, clock=clock, lock_after=settings.lock_after)
+    login = Login(
+        database, passwords, sessions, aliases, clock=clock, lock_after=settings.lock_after
+    )
     return Identity(
         database=database,
         clock=clock,
         settings=settings,
-        marks=marks,
+        aliases=aliases,
         passwords=passwords,
         keyring=keyring,
         tokens=AccessTokens(keyring, settings.public_url, settings.access_token_lifetime, clock),
@@ -132,7 +134,7 @@ def put_together(
         post=post,
         login=login,
         passing=Passing(
-            database, passwords, sessions, links, post, login=login, marks=marks, clock=clock
+            database, passwords, sessions, links, post, login=login, aliases=aliases, clock=clock
         ),
     )
 

@@ -17,7 +17,7 @@ from services.gateway.identity.links import Links
 from services.gateway.identity.login import Login
 from services.gateway.identity.passwords import Passwords
 from services.gateway.identity.post import Post
-from services.gateway.identity.saying import Asking, Marks, told, user
+from services.gateway.identity.saying import Aliases, Asking, told, user
 from services.gateway.identity.sessions import Sessions
 from services.gateway.identity.tables import SESSIONS
 from services.gateway.identity.users import UserState, by_email, change, find
@@ -36,7 +36,7 @@ class Passing:
         post: Post,
         *,
         login: Login,
-        marks: Marks,
+        aliases: Aliases,
         clock: Clock,
     ) -> None:
         self.database = database
@@ -46,7 +46,7 @@ class Passing:
         self._links = links
         self._post = post
         self._login = login
-        self._marks = marks
+        self._aliases = aliases
 
     async def set_by_link(self, token: str, password: str, asking: Asking) -> None:
         """Set the password by a link of an invitation or of a reset; a 400 if it does not hold."""
@@ -92,8 +92,8 @@ class Passing:
             await self._links.drop(session, row.id, "email")
             await self._links.drop(session, row.id, "password")
             await self._post.take(session, "address_left", row.email)
-            old, new = self._marks.of(row.email), self._marks.of(followed.email)
-            changed = UserChanged(user_id=row.id, old={"account": old}, new={"account": new})
+            old, new = self._aliases.of(row.email), self._aliases.of(followed.email)
+            changed = UserChanged(user_id=row.id, old={"alias": old}, new={"alias": new})
             await self._say(session, changed, row.id, asking)
 
     async def _set(

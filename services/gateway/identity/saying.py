@@ -34,14 +34,14 @@ async def _asking(request: Request) -> Asking:
 Asks = Annotated[Asking, Depends(_asking)]
 
 
-class Marks:
+class Aliases:
     """How an e-mail address stands in messages: the same for the same address, and never readable."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key
 
     def of(self, email: str) -> str:
-        """The mark of an address."""
+        """The alias of an address."""
         return hmac.digest(self._key, folded(email).encode(), "sha256").hex()[:16]
 
 

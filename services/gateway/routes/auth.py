@@ -222,7 +222,9 @@ async def confirm_email(
     return Response(status_code=204)
 
 
-@KNOWN.post("/token-keys", status_code=201, responses=_WITH_BODY, openapi_extra=documented(MakeTokenKey))
+@KNOWN.post(
+    "/token-keys", status_code=201, responses=_WITH_BODY, openapi_extra=documented(MakeTokenKey)
+)
 async def make_token_key(
     gateway: Here,
     asking: Asks,
@@ -264,11 +266,11 @@ async def _ask(
     gateway: Gateway, asking: Asking, kind: Kind, email: str, name: str | None = None
 ) -> None:
     """The same rows whoever it is: only who sends the mail finds out whether there is an account."""
-    account = gateway.identity.marks.of(email)
+    alias = gateway.identity.aliases.of(email)
     purpose = "registration" if kind == "registration" else "password"
-    asked = LinkAsked(account=account, purpose=purpose, address=asking.address)
+    asked = LinkAsked(alias=alias, purpose=purpose, address=asking.address)
     message = told(
-        asked, gateway.clock(), subject=account, actor=SOURCE, request_id=asking.request_id
+        asked, gateway.clock(), subject=alias, actor=SOURCE, request_id=asking.request_id
     )
     async with gateway.database.session() as session:
         await gateway.identity.post.take(session, kind, email, name=name)

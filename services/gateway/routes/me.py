@@ -212,8 +212,8 @@ async def change_email(
     async with gateway.database.reading() as session:
         row = await find(session, mine)
     await identity.login.confirm(row, wanted.password, asking)
-    account, now = identity.marks.of(wanted.email), gateway.clock()
-    asked = LinkAsked(account=account, purpose="email", address=asking.address)
+    alias, now = identity.aliases.of(wanted.email), gateway.clock()
+    asked = LinkAsked(alias=alias, purpose="email", address=asking.address)
     message = told(asked, now, subject=mine, actor=caller.actor, request_id=asking.request_id)
     async with gateway.database.session() as session:
         await identity.post.take(session, "email", wanted.email, user_id=mine)

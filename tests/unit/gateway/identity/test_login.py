@@ -76,7 +76,7 @@ async def test_a_failure_is_audited_without_the_address_or_the_password(gateway:
     assert isinstance(known.data, LoginFailed)
     assert isinstance(unknown.data, LoginFailed)
     assert (known.data.user_id, unknown.data.user_id) == (ada, None)
-    assert known.data.account != unknown.data.account
+    assert known.data.alias != unknown.data.alias
     text = known.model_dump_json() + unknown.model_dump_json()
     assert "example.org" not in text
     assert "mistyped" not in text
