@@ -15,6 +15,7 @@ ALWAYS = (
     ErrorCode.BAD_REQUEST,
     ErrorCode.INVALID,
     ErrorCode.UNAUTHENTICATED,
+    ErrorCode.SIGNATURE_INVALID,
     ErrorCode.FORBIDDEN,
     ErrorCode.BODY_TIMEOUT,
     ErrorCode.TOO_LARGE,

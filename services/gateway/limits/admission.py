@@ -4,32 +4,49 @@ from fastapi import Request
 
 from chassis.errors import Terminal
 from chassis.identity import Caller
+from chassis.problems import Refusal
 from contracts.errors import ErrorCode
 from services.gateway.context import Gateway, gateway_of
 from services.gateway.http import Passage, passage_of
-from services.gateway.identity.permission import Authenticated, tell_refused
+from services.gateway.identity.permission import Authenticated, Identified, tell_refused
 from services.gateway.limits.classes import RouteClass, Subject
 from services.gateway.limits.limiter import RateLimited, told_of
 from services.gateway.limits.slots import Held
 
-ADDRESS = "address"
-"""Stands in `access.refused` where a permission would."""
+ADDRESS, SIGNATURE = "address", "signature"
+"""What stands in `access.refused` where a permission would."""
 
 
 async def admitted(request: Request, caller: Authenticated) -> None:
-    """403 from a place that the project or the key does not allow; 429 for too much."""
+    """403 from a place that project or key do not allow, 429 for too much, 401 for a bad signature."""
+    await _admit(request, caller)
+
+
+async def admitted_personally(request: Request, caller: Identified) -> None:
+    """The same for what is the caller's own, who may act in no project."""
+    await _admit(request, caller)
+
+
+async def _admit(request: Request, caller: Caller) -> None:
     gateway, passage = gateway_of(request), passage_of(request)
-    if not gateway.allow_list.admits(caller.project_id, None, passage.address):
+    if not gateway.allow_list.admits(caller.project_id, caller.allowed_cidrs, passage.address):
         await tell_refused(gateway, request, caller, ADDRESS)
         raise Terminal(ErrorCode.FORBIDDEN, "The caller may not come from this address.")
     await _charge(gateway, passage, caller)
     _hold(gateway, passage, caller, request.headers.get("prefer", ""))
+    try:
+        request.state.signer = await gateway.signatures.read(request, caller)
+    except Refusal:
+        await tell_refused(gateway, request, caller, SIGNATURE)
+        raise
 
 
 async def _charge(gateway: Gateway, passage: Passage, caller: Caller) -> None:
     if passage.kind is None:
         return
-    whom = {Subject.CALLER: _named(caller), Subject.PROJECT: caller.project_id}
+    whom = {Subject.CALLER: _named(caller)}
+    if caller.project_id:
+        whom[Subject.PROJECT] = caller.project_id
     try:
         await gateway.limiter.charge(passage.kind, whom)
     except RateLimited as refusal:
@@ -47,4 +64,5 @@ def _hold(gateway: Gateway, passage: Passage, caller: Caller, prefer: str) -> No
 
 
 def _named(caller: Caller) -> str:
-    return f"{caller.project_id}/{caller.actor}"
+    """What stands for the caller where it is counted: its key, or the user in all projects."""
+    return str(caller.key_id or caller.user_id or f"{caller.project_id}/{caller.actor}")
