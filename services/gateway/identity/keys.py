@@ -8,9 +8,10 @@ a look-up nor a copy of the table gives anything away. A checked key is trusted 
 import hashlib
 import hmac
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +23,7 @@ from chassis.identity import Caller
 from chassis.ids import new_id
 from chassis.leases import Clock
 from contracts.identity import Role
+from services.gateway.identity.addresses import networks
 from services.gateway.identity.tables import MEMBERSHIPS, USERS
 from services.gateway.identity.trust import Trusted
 from services.gateway.identity.users import UserState
@@ -190,6 +192,24 @@ def _known(row: Row[Any], *, is_former: bool) -> Known:
         allowed_cidrs=None if row.allowed_cidrs is None else tuple(row.allowed_cidrs),
     )
     return Known(caller, min(ends) if ends else None)
+
+
+def holds_network(given: Sequence[str], wanted: str) -> bool:
+    """Whether one of the networks `given` holds all of `wanted`."""
+    network = networks((wanted,))[0]
+    return any(
+        (
+            isinstance(each, IPv4Network)
+            and isinstance(network, IPv4Network)
+            and network.subnet_of(each)
+        )
+        or (
+            isinstance(each, IPv6Network)
+            and isinstance(network, IPv6Network)
+            and network.subnet_of(each)
+        )
+        for each in networks(tuple(given))
+    )
 
 
 def _lesser(one: Role, other: Role) -> Role:

@@ -65,7 +65,7 @@ class Post:
         self.mailer = mailer
         self.clock = clock
         self._links = links
-        self._letters = letters
+        self.letters = letters
         self._lifetimes = lifetimes
         self._came = asyncio.Event()
 
@@ -108,13 +108,11 @@ class Post:
         """Send the mail that is due first; False if none is."""
         async with self.database.session() as session:
             row = await self._claim(session)
-            letter = await self._letter(session, row) if row is not None else None
         if row is None:
             return False
-        if letter is not None and not await self._sent(row, letter):
-            return True
-        async with self.database.session() as session:
-            await session.execute(delete(MAIL).where(MAIL.c.id == row.id))
+        if await self._sent(row):
+            async with self.database.session() as session:
+                await session.execute(delete(MAIL).where(MAIL.c.id == row.id))
         return True
 
     async def _claim(self, session: AsyncSession) -> Row[Any] | None:
@@ -125,10 +123,13 @@ class Post:
         claiming = claiming.values(due_at=now + HELD, attempts=MAIL.c.attempts + 1)
         return (await session.execute(claiming.returning(MAIL))).first()
 
-    async def _sent(self, row: Row[Any], letter: Letter) -> bool:
+    async def _sent(self, row: Row[Any]) -> bool:
         """Whether nothing is left to do about it; else it is due again after a pause that grows."""
         try:
-            await self.mailer.send(letter)
+            async with self.database.session() as session:
+                letter = await self._letter(session, row)
+            if letter is not None:
+                await self.mailer.send(letter)
         except UndeliverableError as error:
             LOG.warning("mail %s (%s) is not taken: %s", row.id, row.kind, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the mail is still to be sent
@@ -153,9 +154,9 @@ class Post:
             case "email":
                 return await self._confirmation(session, row)
             case "password_set":
-                return self._letters.password_set(row.email)
+                return self.letters.password_set(row.email)
             case "address_left":
-                return self._letters.address_left(row.email)
+                return self.letters.address_left(row.email)
             case _:
                 found = await by_email(session, row.email)
                 return await self._entrance(session, found, row) if found is not None else None
@@ -167,9 +168,9 @@ class Post:
         if row.kind != "invitation" and not await self._is_time(session, found.id, row):
             return None
         if found.state == UserState.INVITED.value:
-            lifetime, write = self._lifetimes.invitation, self._letters.invitation
+            lifetime, write = self._lifetimes.invitation, self.letters.invitation
         elif found.state == UserState.ACTIVE.value and row.kind == "forgotten":
-            lifetime, write = self._lifetimes.other, self._letters.reset
+            lifetime, write = self._lifetimes.other, self.letters.reset
         else:
             return None
         token = await self._links.make(session, found.id, "password", found.email, lifetime)
@@ -191,7 +192,7 @@ class Post:
         found = await by_email(session, row.email)
         if found is None or found.state != UserState.INVITED.value:
             is_known = found is not None and found.state == UserState.ACTIVE.value
-            return self._letters.known(row.email) if is_known else None
+            return self.letters.known(row.email) if is_known else None
         return await self._entrance(session, found, row)
 
     async def _confirmation(self, session: AsyncSession, row: Row[Any]) -> Letter | None:
@@ -202,4 +203,4 @@ class Post:
             return None
         lifetime = self._lifetimes.other
         token = await self._links.make(session, found, "email", row.email, lifetime)
-        return self._letters.address(row.email, token, lifetime)
+        return self.letters.address(row.email, token, lifetime)

@@ -244,7 +244,7 @@ async def make_token_key(
     )
 
 
-@PUBLIC.get("/.well-known/jwks.json")
+@PUBLIC.get("/.well-known/jwks.json", responses=documents.problems())
 async def show_key_set(gateway: Here, response: Response) -> KeySet:
     """The public keys by which access tokens can be checked, those to come included."""
     response.headers["Cache-Control"] = f"public, max-age={_KEY_SET_SECONDS}"

@@ -25,7 +25,7 @@ from services.gateway import documents
 from services.gateway.bodies import body, documented
 from services.gateway.context import Gateway, Here, RequestId
 from services.gateway.identity.addresses import Cidr
-from services.gateway.identity.keys import Bounds
+from services.gateway.identity.keys import Bounds, holds_network
 from services.gateway.identity.permission import permit
 from services.gateway.locks import exclusively
 from services.gateway.pages import Limit, Marker, Order, Page
@@ -161,7 +161,7 @@ async def rotate_key(
         row = await _find(session, caller.project_id, key_id)
         if row.revoked_at is not None:
             raise Terminal(ErrorCode.CONFLICT, "The key is revoked.")
-        _require_within(caller, row.scopes)
+        _require_within(caller, row.scopes, row.allowed_cidrs)
         made = await gateway.keys.rotate(session, row, overlap)
         if made is None:
             raise Terminal(ErrorCode.CONFLICT, "The key was given another secret just now.")
@@ -177,18 +177,23 @@ def _bounds(gateway: Gateway, caller: Caller, wanted: MakeApiKey) -> Bounds:
     """What the key is narrowed to; a 403 where that is wider than who makes it."""
     if wanted.expires_at is not None and wanted.expires_at <= gateway.clock():
         raise invalid("body.expires_at", "Is in the past.")
-    _require_within(caller, wanted.scopes)
+    _require_within(caller, wanted.scopes, wanted.allowed_cidrs)
     scopes = None if wanted.scopes is None else tuple(wanted.scopes)
     cidrs = None if wanted.allowed_cidrs is None else tuple(wanted.allowed_cidrs)
     return Bounds(scopes, cidrs, wanted.expires_at)
 
 
-def _require_within(caller: Caller, scopes: Sequence[str] | None) -> None:
-    """A 403 unless the caller's own scopes stand for all of these: nobody makes more of themselves."""
-    if caller.scopes is None:
-        return
-    if scopes is None or not all(caller.has(each) for each in scopes):
+def _require_within(
+    caller: Caller, scopes: Sequence[str] | None, cidrs: Sequence[str] | None
+) -> None:
+    """A 403 unless the caller's own scopes and networks hold all of these: nobody makes more of themselves."""
+    wider = scopes is None or not all(caller.has(each) for each in scopes)
+    if caller.scopes is not None and wider:
         raise Terminal(ErrorCode.FORBIDDEN, "A key cannot have scopes that its maker has not.")
+    if caller.allowed_cidrs is None:
+        return
+    if cidrs is None or not all(holds_network(caller.allowed_cidrs, each) for each in cidrs):
+        raise Terminal(ErrorCode.FORBIDDEN, "A key works from no network that its maker does not.")
 
 
 def _shown(row: Row[Any]) -> ApiKey:

@@ -197,6 +197,7 @@ def _require_may_invite(gateway: Gateway, caller: Caller, wanted: InviteUser) ->
     _require_projects(gateway, wanted.memberships)
     if caller.is_platform_admin:
         return
+    _require_whole(caller, wanted.memberships)
     if gateway.settings.registration == "closed":
         raise Terminal(ErrorCode.FORBIDDEN, "Only admins of the platform invite users here.")
     if wanted.is_admin or set(wanted.memberships) != {caller.project_id}:
@@ -208,9 +209,16 @@ def _require_may_change(gateway: Gateway, caller: Caller, wanted: ChangeUser) ->
     _require_projects(gateway, wanted.memberships)
     if caller.is_platform_admin:
         return
+    _require_whole(caller, wanted.memberships)
     beyond = wanted.model_fields_set - {"memberships"}
     if beyond or not set(wanted.memberships) <= {caller.project_id}:
         raise Terminal(ErrorCode.FORBIDDEN, "An admin of a project changes roles in it alone.")
+
+
+def _require_whole(caller: Caller, given: "dict[str, Role] | dict[str, Role | None]") -> None:
+    """A 403 for a key that is narrowed by scopes: a role that it gave would be none of them."""
+    if not caller.has("*") and any(role is not None for role in given.values()):
+        raise Terminal(ErrorCode.FORBIDDEN, "A key that is narrowed by scopes gives no roles.")
 
 
 def _require_projects(gateway: Gateway, named: "dict[str, Role] | dict[str, Role | None]") -> None:

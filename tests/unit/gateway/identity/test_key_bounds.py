@@ -56,6 +56,36 @@ async def test_a_key_makes_no_key_that_may_more_than_itself(
         assert (await ci.post(f"/v1/api-keys/{wide['id']}/rotate")).status_code == 403
 
 
+async def test_a_narrowed_key_gives_nobody_a_role(
+    clients: Clients, new_gateway: NewGateway
+) -> None:
+    made = await make(clients, scopes=["user.*"])
+    inviting = await new_gateway(registration="invitation")
+    async with client(inviting, made["key"]) as ci:
+        body = {"email": "eve@example.org", "memberships": {"demo": "admin"}}
+        assert (await ci.post("/v1/users", json=body)).status_code == 403
+        assert (await ci.get("/v1/users")).status_code == 200
+
+
+async def test_a_key_for_some_networks_makes_keys_for_those_alone(
+    gateway: Gateway, clients: Clients
+) -> None:
+    made = await make(clients, allowed_cidrs=["127.0.0.0/8", "2001:db8::/32"])
+    async with client(gateway, made["key"]) as ci:
+        for number, (cidrs, status) in enumerate(
+            (
+                (None, 403),
+                (["0.0.0.0/0"], 403),
+                (["::/0"], 403),
+                (["127.0.0.0/8", "10.0.0.1/32"], 403),
+                (["127.0.0.1/32", "2001:db8:1::/48"], 201),
+            )
+        ):
+            body = {"name": f"k{number}", "role": "viewer", "allowed_cidrs": cidrs}
+            answer = await ci.post("/v1/api-keys", json=body)
+            assert answer.status_code == status, cidrs
+
+
 async def test_a_scope_is_written_as_one(clients: Clients) -> None:
     for scopes in ([], ["vm"], ["vm.read.all"], ["**"], ["vm.*.x"], ["VM.READ"], [""]):
         body = {"name": "x", "role": "viewer", "scopes": scopes}

@@ -153,6 +153,25 @@ async def test_a_mail_that_is_refused_for_good_is_not_tried_again(
     assert (await waiting(gateway), box.letters) == (0, [])
 
 
+async def test_a_mail_that_cannot_be_written_holds_up_no_other(
+    gateway: Gateway, box: Postbox, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await wait_for_mail(gateway, ADA)
+    clock.advance(seconds=1)
+    await wait_for_mail(gateway, BOB)
+    write = gateway.identity.post.letters.password_set
+
+    def broken(to: str) -> Letter:
+        if to == ADA:
+            raise KeyError("a bug")
+        return write(to)
+
+    monkeypatch.setattr(gateway.identity.post.letters, "password_set", broken)
+    await deliver(gateway)
+    assert [letter.to for letter in box.letters] == [BOB]
+    assert await waiting(gateway) == 1
+
+
 async def test_a_gateway_that_is_killed_over_a_mail_leaves_it_to_the_next(
     gateway: Gateway, box: Postbox, new_gateway: NewGateway, clock: VirtualClock
 ) -> None:

@@ -60,6 +60,17 @@ async def test_a_token_is_taken_wherever_a_key_is(gateway: Gateway) -> None:
         ] == "forbidden"
 
 
+async def test_a_token_follows_events_until_its_session_ends(gateway: Gateway) -> None:
+    await make_user(gateway, ADA, {"demo": Role.VIEWER})
+    tokens = await log_in(gateway)
+    gateway.service.stopping.set()  # so that streams end by themselves
+    async with bearer(gateway, tokens) as client:
+        answer = await client.get("/v1/events")
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        await client.post("/v1/auth/logout-everywhere")
+        assert (await client.get("/v1/events")).status_code == 401
+
+
 async def test_a_known_token_costs_no_query(gateway: Gateway) -> None:
     await make_user(gateway, ADA, {"demo": Role.VIEWER})
     async with bearer(gateway, await log_in(gateway)) as client:
