@@ -176,3 +176,18 @@ async def test_a_refused_address_uses_up_nothing_of_the_callers_rate(
     for _ in range(3):
         assert await ask(gateway, LIAR) == (403, "forbidden")
     assert await ask(gateway, CALLER) == (200, "")
+
+
+async def test_a_key_of_one_network_is_worth_nothing_elsewhere(new_gateway: NewGateway) -> None:
+    gateway = await new_gateway(trusted_proxies=["127.0.0.1"])
+    wanted = {"name": "ci", "role": "viewer", "allowed_cidrs": ["203.0.113.0/24", "2001:db8::/32"]}
+    async with client(gateway, ADMIN_KEY) as admin:
+        made = await admin.post("/v1/api-keys", json=wanted)
+    assert made.status_code == 201, made.text
+    async with client(gateway, made.json()["key"]) as caller:
+        for path in ("/v1/vms", "/v1/events", "/v1/me"):
+            answer = await caller.get(path, headers={"X-Forwarded-For": LIAR})
+            assert (answer.status_code, answer.json()["code"]) == (403, "forbidden"), path
+        for address in (CALLER, "2001:db8::7", f"::ffff:{CALLER}"):
+            answer = await caller.get("/v1/vms", headers={"X-Forwarded-For": address})
+            assert answer.status_code == 200, address
