@@ -1,5 +1,6 @@
 """What stands before every route under /v1: one dependency, for each costs as much as a look-up."""
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Security
@@ -33,7 +34,7 @@ def unguarded(prefix: str, tag: str) -> APIRouter:
     return _router(prefix, tag, refuse_unknown_parameters)
 
 
-def _router(prefix: str, tag: str, guard: object) -> APIRouter:
+def _router(prefix: str, tag: str, guard: Callable[..., Awaitable[None]]) -> APIRouter:
     return APIRouter(prefix=f"/v1{prefix}", tags=[tag], dependencies=[Depends(guard)])
 
 
