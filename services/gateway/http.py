@@ -184,14 +184,14 @@ class Door:
         """Count the request against the rates of its address, before anything is looked up."""
         if passage.kind is None:
             return
-        address = counted_as(passage.address)
+        whom = {Subject.ADDRESS: counted_as(passage.address)}
+        # Those who log in have nobody else's rates to be told.
+        tell = Subject.ADDRESS if passage.kind is RouteClass.SENSITIVE else None
         try:
-            await self.limiter.charge(passage.kind, {Subject.ADDRESS: address})
+            passage.told = await self.limiter.charge(passage.kind, whom, tell)
         except RateLimited as refusal:
             passage.told = told_of(refusal.standing)
             raise
-        if passage.kind is RouteClass.SENSITIVE:
-            passage.told = await self.limiter.tell(passage.kind, Subject.ADDRESS, address)
 
     def _limited(self, passage: "Passage", receive: Receive) -> Receive:
         """The same, but Terminal once more body has come than may, or not all of it in time."""

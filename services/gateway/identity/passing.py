@@ -4,6 +4,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from sqlalchemy import Row
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.database import Database
@@ -21,7 +22,6 @@ from services.gateway.identity.saying import Aliases, Asking, told, user
 from services.gateway.identity.sessions import Sessions
 from services.gateway.identity.tables import SESSIONS
 from services.gateway.identity.users import UserState, by_email, change, find
-from services.gateway.locks import exclusively
 
 
 class Passing:
@@ -80,21 +80,26 @@ class Passing:
 
     async def set_address(self, token: str, asking: Asking) -> None:
         """Set the e-mail address by a link that was sent to it; a 409 if it has an account by now."""
-        async with self.database.session() as session:
-            followed = await self._links.follow(session, token, "email")
-            await exclusively(session, "users.email")
-            row = await find(session, followed.user_id, lock=True)
-            _require_usable(row)
-            if await by_email(session, followed.email) is not None:
-                raise Terminal(ErrorCode.CONFLICT, "That e-mail address has an account.")
-            email = {"email": followed.email, "folded_email": folded(followed.email)}
-            await change(session, row.id, self.clock(), retoken=False, **email)
-            await self._links.drop(session, row.id, "email")
-            await self._links.drop(session, row.id, "password")
-            await self._post.take(session, "address_left", row.email)
-            old, new = self._aliases.of(row.email), self._aliases.of(followed.email)
-            changed = UserChanged(user_id=row.id, old={"alias": old}, new={"alias": new})
-            await self._say(session, changed, row.id, asking)
+        try:
+            async with self.database.session() as session:
+                await self._move(session, token, asking)
+        except IntegrityError as error:  # somebody took it in this moment
+            raise _taken() from error
+
+    async def _move(self, session: AsyncSession, token: str, asking: Asking) -> None:
+        followed = await self._links.follow(session, token, "email")
+        row = await find(session, followed.user_id, lock=True)
+        _require_usable(row)
+        if await by_email(session, followed.email) is not None:
+            raise _taken()
+        email = {"email": followed.email, "folded_email": folded(followed.email)}
+        await change(session, row.id, self.clock(), retoken=False, **email)
+        await self._links.drop(session, row.id, "email")
+        await self._links.drop(session, row.id, "password")
+        await self._post.take(session, "address_left", row.email)
+        old, new = self._aliases.of(row.email), self._aliases.of(followed.email)
+        changed = UserChanged(user_id=row.id, old={"alias": old}, new={"alias": new})
+        await self._say(session, changed, row.id, asking)
 
     async def _set(
         self,
@@ -129,6 +134,10 @@ class Passing:
             data, self.clock(), subject=user_id, actor=user(user_id), request_id=asking.request_id
         )
         await say(session, message)
+
+
+def _taken() -> Terminal:
+    return Terminal(ErrorCode.CONFLICT, "That e-mail address has an account.")
 
 
 def _require_usable(row: Row[Any]) -> None:

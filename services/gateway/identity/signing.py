@@ -160,7 +160,7 @@ class Keyring:
         """Read the keys again and again, and have a new one made when it is time; until cancelled."""
         while True:
             await self.rotate_if_due()
-            await asyncio.sleep(self._every.total_seconds())
+            await asyncio.sleep(max(self._every, _AGAIN).total_seconds())
 
     async def rotate_if_due(self) -> None:
         """Read the keys; make one if the newest is as old as keys get."""

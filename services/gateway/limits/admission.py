@@ -39,11 +39,10 @@ async def _charge(gateway: Gateway, passage: Passage, caller: Caller) -> None:
     if caller.project_id:
         whom[Subject.PROJECT] = caller.project_id
     try:
-        await gateway.limiter.charge(passage.kind, whom)
+        passage.told = await gateway.limiter.charge(passage.kind, whom, Subject.CALLER)
     except RateLimited as refusal:
         passage.told = told_of(refusal.standing)
         raise
-    passage.told = await gateway.limiter.tell(passage.kind, Subject.CALLER, _named(caller))
 
 
 def _hold(gateway: Gateway, passage: Passage, caller: Caller, prefer: str) -> None:

@@ -8,7 +8,7 @@ from prometheus_client import Counter
 from chassis.problems import Refusal
 from contracts.errors import ErrorCode
 from services.gateway.limits.classes import RouteClass, Subject
-from services.gateway.limits.policies import Policies, Policy
+from services.gateway.limits.policies import Counted, Policies, Policy
 from services.gateway.limits.store import Standing, Store
 
 REFUSED = Counter("hostler_rate_limited", "Requests refused for their rate.", ["kind", "subject"])
@@ -39,28 +39,25 @@ class Limiter:
         self._rates = rates
         self._told = {each: _told(policies) for each, policies in rates.items() if policies}
 
-    async def charge(self, kind: RouteClass, whom: Mapping[Subject, str]) -> None:
+    async def charge(
+        self, kind: RouteClass, whom: Mapping[Subject, str], tell: Subject | None = None
+    ) -> Told:
         """Count a request against all of `whom`; RateLimited where a rate is used up.
 
-        What was counted before a refusal stays counted.
+        What is left to `tell`. What was counted before a refusal stays counted.
         """
-        wanted = [(p, who) for subject, who in whom.items() for p in self._rates[kind, subject]]
+        wanted = [Counted(p, who) for each, who in whom.items() for p in self._rates[kind, each]]
+        shown = [Counted(p, whom[tell]) for p in self._rates[kind, tell]] if tell else []
         if not wanted:
-            return
-        taken = await self.store.take(wanted)
-        for (policy, who), was_taken in zip(wanted, taken, strict=True):
-            if not was_taken:
-                REFUSED.labels(kind, policy.name.split("-")[1]).inc()
-                raise RateLimited((await self.store.standings([(policy, who)]))[0])
-
-    async def tell(self, kind: RouteClass, subject: Subject, who: str) -> Told:
-        """RateLimit-Policy and RateLimit of one subject; nothing where it has no rate."""
-        told = self._told.get((kind, subject))
-        if told is None:
             return []
-        rates = self._rates[kind, subject]
-        standings = await self.store.standings([(policy, who) for policy in rates])
-        return [(b"ratelimit-policy", told), (b"ratelimit", _left(standings))]
+        taken, standings = await self.store.take(wanted, shown)
+        for each, was_taken in zip(wanted, taken, strict=True):
+            if not was_taken:
+                REFUSED.labels(kind, each.policy.name.split("-")[1]).inc()
+                raise RateLimited((await self.store.take([], [each]))[1][0])
+        if tell is None or not standings:
+            return []
+        return [(b"ratelimit-policy", self._told[kind, tell]), (b"ratelimit", _left(standings))]
 
 
 def told_of(standing: Standing) -> Told:

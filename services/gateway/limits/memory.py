@@ -4,11 +4,13 @@ The library's own looks through all its keys at every hit, which a caller with m
 could make expensive, and reads the machine's clock.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from limits.aio.storage import MemoryStorage
 
 from chassis.leases import Clock
+from services.gateway.limits.policies import Counted, Window
 
 MOST_KEYS = 100_000
 SWEEP_SECONDS = 10.0
@@ -34,6 +36,22 @@ class Memory(MemoryStorage):
         self._clock = clock
         self._windows: dict[str, _Window] = {}
         self._sweep_at = 0.0
+
+    async def ask(
+        self, taken: Sequence[Counted], looked: Sequence[Counted]
+    ) -> tuple[list[bool], list[Window]]:
+        """Count one request against each of `taken`, then look at each of `looked`."""
+        took = [
+            await self.acquire_sliding_window_entry(
+                each.key, each.policy.item.amount, each.policy.item.get_expiry()
+            )
+            for each in taken
+        ]
+        seen = [
+            await self.get_sliding_window(each.key, each.policy.item.get_expiry())
+            for each in looked
+        ]
+        return took, seen
 
     async def acquire_sliding_window_entry(
         self, key: str, limit: int, expiry: int, amount: int = 1

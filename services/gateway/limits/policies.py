@@ -61,6 +61,22 @@ class Policy:
         return f'"{self.name}";q={self.item.amount};w={self.item.get_expiry()}'
 
 
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A rate of somebody."""
+
+    policy: Policy
+    who: str
+
+    @property
+    def key(self) -> str:
+        """What it is counted under."""
+        return f"{self.policy.name}/{self.who}"
+
+
+Window = tuple[int, float, int, float]
+"""The count of the window before and the seconds that it still matters, the count of this one and
+its seconds with those of the next: as `limits` tells them."""
 Policies = Mapping[tuple[RouteClass, Subject], tuple[Policy, ...]]
 
 

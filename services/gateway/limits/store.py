@@ -3,28 +3,20 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from math import inf
 
-from limits.aio.storage import RedisStorage
-from limits.aio.strategies import RateLimiter, SlidingWindowCounterRateLimiter
 from prometheus_client import Counter, Gauge
-from redis.asyncio import BlockingConnectionPool
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from chassis.leases import Clock
-from contracts.message import utc_now
 from services.gateway.limits.memory import Memory
-from services.gateway.limits.policies import Policy
+from services.gateway.limits.policies import Counted, Policy, Window
+from services.gateway.limits.shared import PATIENCE_SECONDS, Shared
 
 LOG = logging.getLogger(__name__)
-T = TypeVar("T")
-PATIENCE_SECONDS = 0.25
 REST_SECONDS = 5.0
-_CONNECTIONS = 32
 SHARED = Gauge("hostler_rate_limits_shared", "1 while rates are counted in Redis.")
 LOST = Counter("hostler_rate_limits_redis_lost", "How often Redis went away.")
 
@@ -46,9 +38,8 @@ class Store:
     """
 
     def __init__(self, redis_url: str | None, clock: Clock) -> None:
-        self._memory = SlidingWindowCounterRateLimiter(Memory(clock))
-        self._pool = _pool(redis_url) if redis_url else None
-        self._redis = _redis(redis_url, self._pool) if redis_url and self._pool else None
+        self._memory = Memory(clock)
+        self._redis = Shared(redis_url) if redis_url else None
         self._away = False
         self._ask_at = 0.0
         SHARED.set(self._redis is not None)
@@ -58,25 +49,23 @@ class Store:
         """Whether all gateways count together now."""
         return self._redis is not None and not self._away
 
-    async def take(self, wanted: Sequence[tuple[Policy, str]]) -> Sequence[bool]:
-        """Count one request against each rate that is not used up; which of them were not."""
-        return await self._ask(
-            [lambda by, p=p, who=who: by.hit(p.item, p.name, who) for p, who in wanted]
-        )
+    async def take(
+        self, taken: Sequence[Counted], looked: Sequence[Counted] = ()
+    ) -> tuple[list[bool], list[Standing]]:
+        """Count one request against each of `taken` that is not used up: which of them were not.
 
-    async def standings(self, wanted: Sequence[tuple[Policy, str]]) -> Sequence[Standing]:
-        """What is left of each rate."""
-        return await self._ask(
-            [lambda by, p=p, who=who: _standing(by, p, who) for p, who in wanted]
-        )
+        And what is left of each of `looked` then.
+        """
+        took, windows = await self._ask(taken, looked)
+        pairs = zip(looked, windows, strict=True)
+        return took, [_standing(each.policy, window) for each, window in pairs]
 
     async def probe(self) -> str:
         """Where rates are counted; raises while Redis is set and does not answer."""
         if self._redis is None:
             return "in this process"
         async with asyncio.timeout(1):
-            if not await self._redis.storage.check():
-                raise ConnectionError("Redis does not answer: each gateway counts by itself")
+            await self._redis.ping()
         return "redis"
 
     async def keep(self) -> None:
@@ -88,20 +77,22 @@ class Store:
 
     async def close(self) -> None:
         """Let go of Redis."""
-        if self._pool is not None:
-            await self._pool.aclose()
+        if self._redis is not None:
+            await self._redis.close()
 
-    async def _ask(self, questions: "Sequence[Callable[[RateLimiter], Awaitable[T]]]") -> list[T]:
+    async def _ask(
+        self, taken: Sequence[Counted], looked: Sequence[Counted]
+    ) -> tuple[list[bool], list[Window]]:
         if self._redis is not None and self._may_ask():
             try:
                 async with asyncio.timeout(PATIENCE_SECONDS):
-                    answers = await asyncio.gather(*[ask(self._redis) for ask in questions])
+                    answers = await self._redis.ask(taken, looked)
             except (RedisError, OSError, TimeoutError) as error:
                 self._lose(error)
             else:
                 self._find()
                 return answers
-        return [await ask(self._memory) for ask in questions]
+        return await self._memory.ask(taken, looked)
 
     def _may_ask(self) -> bool:
         now = time.monotonic()
@@ -117,7 +108,8 @@ class Store:
             self._away = True
             SHARED.set(0)
             LOST.inc()
-            LOG.warning("rates are counted by each gateway: Redis is out: %s", _said(error))
+            said = str(error) or type(error).__name__
+            LOG.warning("rates are counted by each gateway: Redis is out: %s", said)
 
     def _find(self) -> None:
         if self._away:
@@ -126,33 +118,13 @@ class Store:
             LOG.info("rates are counted in Redis again")
 
 
-def _said(error: Exception) -> str:
-    return str(error) or type(error).__name__
-
-
-async def _standing(by: RateLimiter, policy: Policy, who: str) -> Standing:
-    stats = await by.get_window_stats(policy.item, policy.name, who)
-    # The library tells a moment by the machine's clock.
-    return Standing(policy, stats.remaining, max(stats.reset_time - utc_now().timestamp(), 0.0))
-
-
-def _pool(url: str) -> BlockingConnectionPool:
-    """Requests wait for a connection, for a while; redis-py's other pool would fail them."""
-    return BlockingConnectionPool.from_url(  # pyright: ignore[reportUnknownMemberType] - **kwargs
-        url,
-        max_connections=_CONNECTIONS,
-        timeout=PATIENCE_SECONDS,
-        socket_timeout=PATIENCE_SECONDS,
-        socket_connect_timeout=PATIENCE_SECONDS,
-        retry=Retry(NoBackoff(), 0),
+def _standing(policy: Policy, window: Window) -> Standing:
+    """The window before counts by the share of it that a sliding one still covers."""
+    before, before_seconds, now, now_seconds = window
+    expiry = policy.item.get_expiry()
+    used = int(before * before_seconds / expiry) + now
+    back = min(
+        before_seconds % (expiry / before) if before else inf,
+        now_seconds % expiry if now else inf,
     )
-
-
-def _redis(url: str, pool: BlockingConnectionPool) -> RateLimiter:
-    storage = RedisStorage(
-        f"async+{url}",
-        implementation="redispy",
-        key_prefix="hostler",
-        connection_pool=pool,  # pyright: ignore[reportArgumentType] - its docstring names it
-    )
-    return SlidingWindowCounterRateLimiter(storage)
+    return Standing(policy, max(policy.item.amount - used, 0), back if back < inf else 0.0)

@@ -164,11 +164,11 @@ async def log_out_everywhere(gateway: Here, asking: Asks, mine: User) -> Respons
     """End all sessions of the caller, this one too."""
     identity = gateway.identity
     async with gateway.database.session() as session:
+        await change(session, mine, gateway.clock(), retoken=True)  # the user's row first, always
         theirs, actor = SESSIONS.c.user_id == mine, user(mine)
         await identity.sessions.close(
             session, theirs, "logout_everywhere", actor=actor, asking=asking
         )
-        await change(session, mine, gateway.clock(), retoken=True)
     identity.sessions.forget()
     return Response(status_code=204)
 

@@ -68,6 +68,8 @@ def audit_answer(asked: httpx.Request) -> httpx.Response:
     """What audit says where it keeps nothing: no lines, or no items; a verification is begun."""
     if asked.url.path.endswith("/export"):
         return httpx.Response(200, headers={"Content-Type": "application/x-ndjson"})
+    if asked.url.path.startswith("/v1/audit/vms/"):
+        return httpx.Response(404)
     page: dict[str, object] = {"items": [], "links": {"next": None}}
     return httpx.Response(202 if asked.method == "POST" else 200, json=page)
 

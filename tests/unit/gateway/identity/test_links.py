@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from sqlalchemy import select
 
 from chassis.testing import VirtualClock, said
@@ -206,6 +207,22 @@ async def test_an_address_that_was_taken_meanwhile_stays_who_took_its(
     async with gateway.database.reading() as session:
         emails = (await session.execute(select(USERS.c.email))).scalars().all()
     assert sorted(emails) == [ADA, BOB]
+
+
+async def test_an_address_that_is_taken_in_that_moment_is_a_conflict(
+    gateway: Gateway, box: Postbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make_user(gateway, ADA)
+    async with bearer(gateway, await log_in(gateway)) as ada:
+        await ada.post("/v1/me/email", json={"email": BOB, "password": PASSWORD})
+    await deliver(gateway)
+    await make_user(gateway, BOB)
+
+    async def not_yet(*_: object) -> None:
+        return None
+
+    monkeypatch.setattr("services.gateway.identity.passing.by_email", not_yet)
+    assert await post(gateway, "email", token=box.token()) == 409
 
 
 async def test_a_user_who_was_locked_sets_no_password(gateway: Gateway, box: Postbox) -> None:

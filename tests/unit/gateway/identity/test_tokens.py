@@ -82,6 +82,26 @@ async def test_a_known_token_costs_no_query(gateway: Gateway) -> None:
     assert seen == []
 
 
+async def test_a_database_that_is_gone_costs_nobody_their_session(
+    gateway: Gateway, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make_user(gateway, ADA, {"demo": Role.VIEWER})
+    async with bearer(gateway, await log_in(gateway)) as client:
+        assert (await client.get("/v1")).status_code == 200
+
+        def gone() -> None:
+            raise ConnectionError("the database is gone")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(gateway.database, "reading", gone)
+            assert (await client.get("/v1")).status_code == 200
+            clock.advance(seconds=6)
+            answer = await client.get("/v1")
+            assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+            assert "retry-after" in answer.headers
+        assert (await client.get("/v1")).status_code == 200
+
+
 async def test_one_who_is_in_many_projects_chooses(gateway: Gateway) -> None:
     await make_user(gateway, ADA, BOTH)
     tokens = await log_in(gateway)

@@ -3,22 +3,28 @@
 from collections.abc import AsyncIterator
 
 import pytest
+from redis.exceptions import RedisError
 
 from chassis.testing import VirtualClock
 from deploy.local.redis import LocalRedis
 from services.gateway.limits import store
 from services.gateway.limits.classes import RouteClass, Subject
-from services.gateway.limits.policies import Policy, policies
+from services.gateway.limits.policies import Counted, policies
+from services.gateway.limits.shared import Shared
 from services.gateway.limits.store import Store
 from tests.unit.gateway.conftest import NewGateway, client
 from tests.unit.gateway.world import ADMIN_KEY
 
-WANTED: list[tuple[Policy, str]] = [
-    (each, "caller")
+WANTED = [
+    Counted(each, "caller")
     for each in policies({RouteClass.READ: {Subject.CALLER: "2/hour"}})[
         RouteClass.READ, Subject.CALLER
     ]
 ]
+
+
+async def took(by: Store) -> list[bool]:
+    return (await by.take(WANTED))[0]
 
 
 def no_more(*_: object) -> None:
@@ -35,10 +41,10 @@ async def stores(redis: LocalRedis, clock: VirtualClock) -> AsyncIterator[tuple[
 
 async def test_gateways_count_together(stores: tuple[Store, Store]) -> None:
     here, there = stores
-    assert await here.take(WANTED) == [True]
-    assert await there.take(WANTED) == [True]
-    assert await here.take(WANTED) == [False]
-    assert [each.left for each in await there.standings(WANTED)] == [0]
+    assert await took(here) == [True]
+    assert await took(there) == [True]
+    assert await took(here) == [False]
+    assert [each.left for each in (await there.take([], WANTED))[1]] == [0]
     assert await here.probe() == "redis"
 
 
@@ -50,14 +56,14 @@ async def test_while_redis_is_gone_each_counts_by_itself_and_says_so_once(
 ) -> None:
     here, there = stores
     monkeypatch.setattr(store, "REST_SECONDS", 0.0)
-    await here.take(WANTED)
+    await took(here)
     redis.kill()
     with caplog.at_level("INFO", store.__name__):
-        assert [await here.take(WANTED) for _ in range(3)] == [[True], [True], [False]]
+        assert [await took(here) for _ in range(3)] == [[True], [True], [False]]
     assert len(caplog.messages) == 1
     assert not here.is_shared
-    assert await there.take(WANTED) == [True]
-    with pytest.raises(ConnectionError):
+    assert await took(there) == [True]
+    with pytest.raises(RedisError):
         await here.probe()
 
 
@@ -67,10 +73,10 @@ async def test_once_redis_is_back_they_count_together_again(
     here, there = stores
     monkeypatch.setattr(store, "REST_SECONDS", 0.0)
     redis.kill()
-    await here.take(WANTED)
+    await took(here)
     redis.start()
-    assert [await here.take(WANTED), await there.take(WANTED)] == [[True], [True]]
-    assert await there.take(WANTED) == [False]
+    assert [await took(here), await took(there)] == [[True], [True]]
+    assert await took(there) == [False]
     assert here.is_shared
 
 
@@ -80,14 +86,14 @@ async def test_a_redis_that_hangs_is_asked_by_one_request_only(
     here, _ = stores
     looks: list[bool] = []
     monkeypatch.setattr(store, "REST_SECONDS", 3600.0)
-    await here.take(WANTED)
+    await took(here)
     redis.pause()
     try:
-        await here.take(WANTED)
+        await took(here)
         looks += [here.is_shared]
         with monkeypatch.context() as patched:
-            patched.setattr(store.asyncio, "gather", no_more)
-            assert await here.take(WANTED) == [True]
+            patched.setattr(Shared, "ask", no_more)
+            assert await took(here) == [True]
     finally:
         redis.resume()
     assert looks == [False]
