@@ -6,7 +6,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -177,9 +177,10 @@ class Mishaps:
                     self.stack.process(name).child.ask_to_stop()
                 for name in names:
                     self.stack.process(name).stop()
-                group = f"hostler.{service}"
-                back = asyncio.run(kafka.rewind(self.stack.kafka, group, topics, dice))
-                self.journal.count("offsets set back by", back)
+                its = f"hostler.{service}"
+                for group in (its, *(f"{its}.{topic}" for topic in topics)):
+                    back = asyncio.run(kafka.rewind(self.stack.kafka, group, topics, dice))
+                    self.journal.count("offsets set back by", back)
             finally:
                 self._up(names)
 
@@ -204,7 +205,8 @@ class Mishaps:
         for server in self.servers.all():
             if server["status"] == "BUILD":
                 self.journal.count("hanging builds released at the end")
-                self._post(f"/servers/{server['id']}/set", status="ACTIVE")
+                with suppress(httpx.HTTPStatusError):  # it was deleted meanwhile
+                    self._post(f"/servers/{server['id']}/set", status="ACTIVE")
 
 
 def write(file: Path, offset: float) -> None:
