@@ -9,9 +9,10 @@ from tests.unit.gateway.conftest import (
     made_sqlite,
     new_gateway,
     sqlite_url,
+    tables,
 )
 
-__all__ = ["clients", "clock", "gateway", "made_sqlite", "new_gateway", "sqlite_url"]
+__all__ = ["clients", "clock", "gateway", "made_sqlite", "new_gateway", "sqlite_url", "tables"]
 
 
 @pytest.fixture

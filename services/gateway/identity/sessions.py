@@ -2,7 +2,7 @@
 
 A refresh token that comes again ends its session, since somebody has a copy. Within some seconds of
 its use it may be the same client asking twice at once: that ends nothing, but gives nothing, either;
-so at no time are there two tokens of one session that work. See docs/decisions/0024.
+so at no time are there two tokens of one session that work. See docs/decisions/0032.
 """
 
 import hmac

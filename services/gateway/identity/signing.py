@@ -1,7 +1,7 @@
 """The keys that access tokens are signed with: Ed25519, sealed in the database, shared by all gateways.
 
 A new key is published before it signs, and an old one verifies until what it signed has expired;
-so keys change without a restart, and without a token that is refused. See docs/decisions/0024.
+so keys change without a restart, and without a token that is refused. See docs/decisions/0032.
 """
 
 import asyncio
