@@ -84,6 +84,18 @@ generated: $(READY) ## files made from the contracts are current
 generate: $(READY) ## write the files made from contracts, routes and settings (MINOR=1: a type gained a field)
 	$(PYTHON) -m deploy.generate $(if $(MINOR),--minor)
 
+.PHONY: audit-deps
+audit-deps: $(READY) ## known holes in what uv.lock pins; says so where no advisories can be had
+	@UV=$(UV) $(PYTHON) -m deploy.supply_chain audit
+
+.PHONY: licences
+licences: $(READY) ## every distribution's licence against the list of those allowed
+	@$(PYTHON) -m deploy.supply_chain licences
+
+.PHONY: sbom
+sbom: $(READY) ## what runs, as CycloneDX: .local/sbom.cdx.json
+	@UV=$(UV) $(PYTHON) -m deploy.supply_chain sbom .local/sbom.cdx.json
+
 .PHONY: fmt
 fmt: $(READY) ## format, and fix what ruff can fix
 	$(PYTHON) -m ruff format . && $(PYTHON) -m ruff check --fix .

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from joserfc import jwt
 from joserfc.errors import JoseError
@@ -10,7 +11,7 @@ from pydantic import SecretStr
 
 from chassis.errors import Terminal
 from contracts.errors import ErrorCode
-from contracts.identity import Role
+from contracts.identity import Role, allows
 
 TTL = timedelta(seconds=60)
 _ALGORITHMS = ["HS256"]
@@ -19,17 +20,35 @@ _MIN_SECRET = 32
 
 @dataclass(frozen=True)
 class Caller:
-    """An authenticated caller, acting in one project."""
+    """An authenticated caller, acting in one project; in none where `project_id` is empty."""
 
     actor: str
     project_id: str
     role: Role
+    scopes: tuple[str, ...] | None = None
+    """What it has of its role's permissions; None: all of them."""
+    user_id: UUID | None = None
+    session_id: UUID | None = None
+    key_id: UUID | None = None
+    is_platform_admin: bool = False
+    allowed_cidrs: tuple[str, ...] | None = None
+    """The networks from which its credential may be used; None: from anywhere."""
+
+    def has(self, permission: str) -> bool:
+        """Whether its scopes stand for `permission`, whatever its role is."""
+        return self.scopes is None or allows(self.scopes, permission)
+
+    def may(self, role: Role, permission: str) -> bool:
+        """Whether its role covers `role` and its scopes stand for `permission`."""
+        return self.role.covers(role) and self.has(permission)
 
     def needs(self, role: Role, permission: str) -> None:
-        """Terminal(FORBIDDEN) unless the caller's role covers `role`."""
+        """Terminal(FORBIDDEN) unless it `may`."""
         if not self.role.covers(role):
             sentence = f"{permission} asks for the role {role}; the caller's is {self.role}."
             raise Terminal(ErrorCode.FORBIDDEN, sentence)
+        if not self.has(permission):
+            raise Terminal(ErrorCode.FORBIDDEN, f"None of the caller's scopes is {permission}.")
 
 
 class Vouching:

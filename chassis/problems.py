@@ -27,8 +27,11 @@ _BY_STATUS = {
     404: ErrorCode.NOT_FOUND,
     405: ErrorCode.METHOD_NOT_ALLOWED,
     406: ErrorCode.NOT_ACCEPTABLE,
+    408: ErrorCode.BODY_TIMEOUT,
     413: ErrorCode.TOO_LARGE,
     415: ErrorCode.UNSUPPORTED_MEDIA_TYPE,
+    429: ErrorCode.RATE_LIMITED,
+    431: ErrorCode.HEADERS_TOO_LARGE,
     503: ErrorCode.UNAVAILABLE,
 }
 
@@ -119,7 +122,8 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(kind, typed)
 
 
-async def _on_hostler_error(request: Request, error: HostlerError) -> JSONResponse:
+def told(request: Request, error: HostlerError) -> JSONResponse:
+    """The response that tells of a failure with a code."""
     if isinstance(error, Refusal):
         return problem(
             request,
@@ -132,6 +136,10 @@ async def _on_hostler_error(request: Request, error: HostlerError) -> JSONRespon
     after = error.after if isinstance(error, Retry) else None
     headers = {"Retry-After": str(math.ceil(after.total_seconds()))} if after else None
     return problem(request, error.code, error.detail, headers=headers)
+
+
+async def _on_hostler_error(request: Request, error: HostlerError) -> JSONResponse:
+    return told(request, error)
 
 
 async def _on_validation(request: Request, error: RequestValidationError) -> JSONResponse:

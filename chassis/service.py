@@ -41,6 +41,7 @@ from chassis.lag import MEASURE_SECONDS, Lag
 from chassis.leases import Clock, NamedLease
 from chassis.migrations import migrate
 from chassis.outbox import Relay, pending
+from chassis.protocol import Guarded
 from chassis.settings import Settings, complaints
 from chassis.subscription import Subscription
 from chassis.wire import decode
@@ -305,20 +306,30 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def run(service: Service, app: FastAPI) -> None:
-    """Serve until SIGTERM or SIGINT, then drain."""
+def server_of(service: Service, app: FastAPI) -> uvicorn.Server:
+    """What serves the app, as the settings say."""
     settings = service.settings
-    telemetry.configure(service.name, settings.log_level)
     config = uvicorn.Config(
         app,
+        http=Guarded,
         host=settings.http_host,
         port=settings.http_port,
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # whom to believe about addresses is the service's own matter
+        ws="none",
+        ssl_certfile=settings.tls_certfile,
+        ssl_keyfile=settings.tls_keyfile,
         timeout_graceful_shutdown=settings.drain_seconds,
     )
-    _Server(config, service).run()
+    return _Server(config, service)
+
+
+def run(service: Service, app: FastAPI) -> None:
+    """Serve until SIGTERM or SIGINT, then drain."""
+    telemetry.configure(service.name, service.settings.log_level)
+    server_of(service, app).run()
 
 
 def main(build: Callable[[], tuple[Service, FastAPI]]) -> None:

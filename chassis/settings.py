@@ -11,6 +11,7 @@ from pydantic import (
     FilePath,
     SecretStr,
     ValidationError,
+    ValidationInfo,
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from sqlalchemy.engine import make_url
@@ -44,6 +45,12 @@ def _require_addresses(text: str) -> str:
     return text
 
 
+def _require_certificate(key: FilePath, info: ValidationInfo) -> FilePath:
+    if info.data.get("tls_certfile") is None:
+        raise ValueError("needs HOSTLER_TLS_CERTFILE beside it")
+    return key
+
+
 def complaints(error: ValueError | OSError) -> list[str]:
     """What is wrong with the settings, one line each, without values: they may be secret."""
     if isinstance(error, ValidationError):
@@ -68,6 +75,14 @@ class Settings(BaseSettings):
 
     http_host: str = "127.0.0.1"
     http_port: Port = Field(default=0, description="0: one that is free.")
+    tls_certfile: FilePath | None = Field(
+        default=None,
+        description="The certificate, with its chain, to serve HTTPS (TLS 1.2 and later) with; "
+        "without one it is plain HTTP, for a proxy before it.",
+    )
+    tls_keyfile: Annotated[FilePath, AfterValidator(_require_certificate)] | None = Field(
+        default=None, description="The certificate's key, where it is not in the same file."
+    )
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(str.upper)
     ] = "INFO"

@@ -21,6 +21,10 @@ class ErrorCode(StrEnum):
     TOO_LARGE = "too_large"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     KEY_REUSED = "key_reused"
+    BODY_TIMEOUT = "body_timeout"
+    HEADERS_TOO_LARGE = "headers_too_large"
+    RATE_LIMITED = "rate_limited"
+    SIGNATURE_INVALID = "signature_invalid"
     UNAVAILABLE = "unavailable"
     INTERNAL = "internal"
     CLOUD_REFUSED = "cloud_refused"
@@ -48,7 +52,7 @@ class Meaning:
 MEANINGS: dict[ErrorCode, Meaning] = {
     ErrorCode.BAD_REQUEST: Meaning(400, False, "The request cannot be read."),
     ErrorCode.INVALID: Meaning(400, False, "A field is missing, unknown or has a wrong value."),
-    ErrorCode.UNAUTHENTICATED: Meaning(401, False, "Send a valid key in X-API-Key."),
+    ErrorCode.UNAUTHENTICATED: Meaning(401, False, "Send a valid key, or log in."),
     ErrorCode.FORBIDDEN: Meaning(403, False, "The caller's role does not cover this."),
     ErrorCode.NOT_FOUND: Meaning(404, False, "There is no such thing in the caller's project."),
     ErrorCode.METHOD_NOT_ALLOWED: Meaning(405, False, "The path exists, the method does not."),
@@ -60,6 +64,10 @@ MEANINGS: dict[ErrorCode, Meaning] = {
     ErrorCode.TOO_LARGE: Meaning(413, False, "The body is larger than the gateway takes."),
     ErrorCode.UNSUPPORTED_MEDIA_TYPE: Meaning(415, False, "Send application/json."),
     ErrorCode.KEY_REUSED: Meaning(422, False, "The Idempotency-Key was used for another body."),
+    ErrorCode.BODY_TIMEOUT: Meaning(408, True, "The body did not arrive in time."),
+    ErrorCode.HEADERS_TOO_LARGE: Meaning(431, False, "Too many header fields, or too long ones."),
+    ErrorCode.RATE_LIMITED: Meaning(429, True, "Too many requests; Retry-After says how long."),
+    ErrorCode.SIGNATURE_INVALID: Meaning(401, False, "Sign the request: its signature is no good."),
     ErrorCode.UNAVAILABLE: Meaning(503, True, "A dependency is down; try again later."),
     ErrorCode.INTERNAL: Meaning(500, False, "A bug in Hostler; the request id finds its trace."),
     ErrorCode.CLOUD_REFUSED: Meaning(502, False, "The cloud refused the request."),

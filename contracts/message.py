@@ -109,7 +109,9 @@ class Message(BaseModel, Generic[DataT_co]):
     account: str = Field(
         default="", description="The cloud account (a clouds.yaml entry) it lives in."
     )
-    actor: str = Field(description="Who caused it: `key:NAME`, `cloud` or `hostler/SERVICE`.")
+    actor: str = Field(
+        description="Who caused it: `key:NAME`, `user:ID`, `cloud` or `hostler/SERVICE`."
+    )
     operation_id: UUID | None = Field(default=None, description="The operation that it belongs to.")
     request_id: str = Field(default="", description="The HTTP request that began it, `req-…`.")
     traceparent: str = Field(default="", description="W3C trace context.")

@@ -1,5 +1,6 @@
 """What was done at the door besides commands, and requests that were refused. No secrets."""
 
+from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -17,6 +18,9 @@ class KeyCreated(Event):
     name: str
     prefix: str = Field(description="The key's first characters, which are not secret.")
     role: Role
+    scopes: tuple[str, ...] | None = Field(default=None, description="Null: all of its role's.")
+    allowed_cidrs: tuple[str, ...] | None = Field(default=None, description="Null: any address.")
+    expires_at: datetime | None = None
 
 
 class KeyRevoked(Event):
@@ -25,6 +29,32 @@ class KeyRevoked(Event):
     type: Literal["api_key.revoked.v1"] = "api_key.revoked.v1"
     name: str
     prefix: str
+
+
+class KeyRotated(Event):
+    """An API key got another secret."""
+
+    type: Literal["api_key.rotated.v1"] = "api_key.rotated.v1"
+    name: str
+    prefix: str
+    until: datetime = Field(description="When the secret of before ceases to work.")
+
+
+class RequestKeyRegistered(Event):
+    """A key was registered by which requests may be signed."""
+
+    type: Literal["request_key.registered.v1"] = "request_key.registered.v1"
+    name: str
+    algorithm: str
+    holder: str = Field(description="Whose requests it signs: `key:NAME` or `user:ID`.")
+
+
+class RequestKeyRevoked(Event):
+    """Requests are no longer to be signed by a key."""
+
+    type: Literal["request_key.revoked.v1"] = "request_key.revoked.v1"
+    name: str
+    holder: str
 
 
 class Refused(Event):
@@ -54,5 +84,13 @@ class DriftChosen(Event):
 
 
 AccessEvent = Annotated[
-    KeyCreated | KeyRevoked | Refused | LettersReplayed | DriftChosen, Field(discriminator="type")
+    KeyCreated
+    | KeyRevoked
+    | KeyRotated
+    | RequestKeyRegistered
+    | RequestKeyRevoked
+    | Refused
+    | LettersReplayed
+    | DriftChosen,
+    Field(discriminator="type"),
 ]

@@ -28,16 +28,25 @@ from services.gateway.followers import Tail
 from services.gateway.forwarding import Audit
 from services.gateway.handlers import Handlers
 from services.gateway.http import Door
+from services.gateway.identity.addresses import Addresses, AllowList
 from services.gateway.identity.keys import FirstKeys, Keys, derive_pepper
+from services.gateway.identity.mail import Mailer
+from services.gateway.identity.parts import put_together, upkeep
+from services.gateway.identity.signatures import Signatures
 from services.gateway.imports import ImportServers
 from services.gateway.intake import Intake
 from services.gateway.inventory import on_inventory
+from services.gateway.limits.limiter import Limiter
+from services.gateway.limits.policies import policies
+from services.gateway.limits.slots import Held, Slots
+from services.gateway.limits.store import Store
 from services.gateway.locks import exclusively
 from services.gateway.pages import Markers
 from services.gateway.references import References
 from services.gateway.routes import (
     actions,
     audit,
+    auth,
     catalog,
     dead_letters,
     drift,
@@ -46,8 +55,11 @@ from services.gateway.routes import (
     imports,
     inventory,
     keys,
+    me,
     meta,
     operations,
+    signing_keys,
+    users,
     vms,
 )
 from services.gateway.settings import GatewaySettings
@@ -67,11 +79,22 @@ ROUTERS = (
     history.ROUTER,
     dead_letters.ROUTER,
     keys.ROUTER,
+    signing_keys.ROUTER,
+    users.ROUTER,
+    me.ROUTER,
+    me.PERMITTED,
+    auth.ROUTER,
+    auth.KNOWN,
+    auth.PUBLIC,
     meta.ROUTER,
     meta.OPEN,
 )
 BODIES = (
-    keys.MakeApiKey,
+    signing_keys.RegisterSigningKey,
+    *keys.BODIES,
+    *users.BODIES,
+    *me.BODIES,
+    *auth.BODIES,
     dead_letters.ReplayLetters,
     drift.DriftChoices,
     drift.DriftSettlement,
@@ -89,8 +112,9 @@ def build(
     clock: Clock = utc_now,
     audit_transport: httpx.AsyncBaseTransport | None = None,
     show: Callable[[str], None] | None = None,
+    mailer: Mailer | None = None,
 ) -> Gateway:
-    """A gateway as the settings say. `show` is told the first keys; by default it writes to stderr."""
+    """A gateway as the settings say. `show` is told the first keys, and mails; by default on stderr."""
     settings = settings or GatewaySettings()
     service = Service("gateway", settings, clock=clock)
     bell = Bell()
@@ -101,12 +125,14 @@ def build(
     first = settings.first_api_key.get_secret_value() if settings.first_api_key else None
     references = References(clock)
     intake = Intake(settings.projects, clock, settings.idempotency_retention, references)
+    limiter = _limiter(service, settings)
     gateway = Gateway(
         settings=settings,
         service=service,
-        app=_app(service, settings),
+        app=_app(service, settings, limiter),
         keys=made_keys,
         first_keys=FirstKeys(made_keys, list(settings.projects), first, show or _to_stderr),
+        identity=put_together(service, settings, settings.key_cache, show or _to_stderr, mailer),
         intake=intake,
         desk=Desk(intake, service.database),
         markers=Markers(pepper),
@@ -117,11 +143,22 @@ def build(
         dead_letters=DeadLetters(
             service.database, clock, list(settings.projects), settings.dead_letters_retention
         ),
+        limiter=limiter,
+        slots=Slots({Held.WAIT: settings.max_waits, Held.STREAM: settings.max_streams}),
+        allow_list=AllowList(settings.allowed_addresses),
+        signatures=Signatures(
+            service.database,
+            clock,
+            pepper,
+            settings.signed_permissions,
+            settings.signature_max_age,
+        ),
     )
     gateway.app.state.gateway = gateway
     noticed = Drift(intake, settings.drift, settings.drift_corrections)
     _listen(gateway, Handlers(clock, bell, references, noticed))
     _watch(gateway)
+    _know(gateway)
     return gateway
 
 
@@ -131,6 +168,8 @@ def _listen(gateway: Gateway, handlers: Handlers) -> None:
 
     async def ensure_first_keys() -> None:
         await gateway.first_keys.ensure(exclusively)
+        async with gateway.database.session() as session:
+            await gateway.identity.ensure_first_admin(session)
         ready.set()
         await asyncio.Event().wait()
 
@@ -173,7 +212,23 @@ def _watch(gateway: Gateway) -> None:
     service.check("canary", canaries.probe, required=False)
 
 
-def _app(service: Service, settings: GatewaySettings) -> FastAPI:
+def _know(gateway: Gateway) -> None:
+    """See that keys are changed, mails are sent and what is over is forgotten."""
+    service, identity = gateway.service, gateway.identity
+    service.background("token-keys", identity.keyring.keep)
+    service.background("post", identity.post.run)
+    service.background("identity", partial(upkeep, identity, gateway.keys))
+
+
+def _limiter(service: Service, settings: GatewaySettings) -> Limiter:
+    url = settings.redis_url.get_secret_value() if settings.redis_url else None
+    store = Store(url, service.clock)
+    service.background("rates", store.keep)
+    service.check("rates", store.probe, required=False)
+    return Limiter(policies(settings.rate_limits), store)
+
+
+def _app(service: Service, settings: GatewaySettings, limiter: Limiter) -> FastAPI:
     app = service.app(
         title="Hostler",
         version=_version(),
@@ -185,7 +240,8 @@ def _app(service: Service, settings: GatewaySettings) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     routes = [each for router in ROUTERS for each in router.routes if isinstance(each, APIRoute)]
-    app.add_middleware(Door, routes=routes, max_body=settings.max_body_bytes)
+    addresses = Addresses(settings.trusted_proxies, settings.forwarded_header)
+    app.add_middleware(Door, routes=routes, settings=settings, limiter=limiter, addresses=addresses)
     app.openapi = lambda: documents.openapi(app, *BODIES)
     return app
 

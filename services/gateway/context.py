@@ -13,8 +13,13 @@ from services.gateway.dead_letters import DeadLetters
 from services.gateway.desk import Desk
 from services.gateway.followers import Tail
 from services.gateway.forwarding import Audit
+from services.gateway.identity.addresses import AllowList
 from services.gateway.identity.keys import FirstKeys, Keys
+from services.gateway.identity.parts import Identity
+from services.gateway.identity.signatures import Signatures
 from services.gateway.intake import Intake
+from services.gateway.limits.limiter import Limiter
+from services.gateway.limits.slots import Slots
 from services.gateway.pages import Markers
 from services.gateway.settings import GatewaySettings
 from services.gateway.waiting import Endings
@@ -29,6 +34,7 @@ class Gateway:
     app: FastAPI
     keys: Keys
     first_keys: FirstKeys
+    identity: Identity
     intake: Intake
     desk: Desk
     markers: Markers
@@ -37,6 +43,10 @@ class Gateway:
     vouching: Vouching
     audit: Audit
     dead_letters: DeadLetters
+    limiter: Limiter
+    slots: Slots
+    allow_list: AllowList
+    signatures: Signatures
 
     @property
     def database(self) -> Database:

@@ -15,8 +15,12 @@ ALWAYS = (
     ErrorCode.BAD_REQUEST,
     ErrorCode.INVALID,
     ErrorCode.UNAUTHENTICATED,
+    ErrorCode.SIGNATURE_INVALID,
     ErrorCode.FORBIDDEN,
+    ErrorCode.BODY_TIMEOUT,
     ErrorCode.TOO_LARGE,
+    ErrorCode.RATE_LIMITED,
+    ErrorCode.HEADERS_TOO_LARGE,
     ErrorCode.INTERNAL,
     ErrorCode.UNAVAILABLE,
 )
@@ -28,6 +32,21 @@ COMMANDED = (
     ErrorCode.KEY_REUSED,
 )
 _PROBLEM = {"schema": {"$ref": "#/components/schemas/Problem"}}
+_TEXT = {"type": "string"}
+_ALWAYS_SENT = {REQUEST_ID: {"schema": _TEXT, "description": "The id of this request."}}
+_LIMITS = {
+    "RateLimit-Policy": {
+        "schema": _TEXT,
+        "description": 'The caller\'s rates: `"read-caller-60s";q=240000;w=60`.',
+    },
+    "RateLimit": {
+        "schema": _TEXT,
+        "description": 'What is left of them: `"read-caller-60s";r=239999;t=12`.',
+    },
+}
+_RETRY = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait."}}
+_LIMITED = {"200", "201", "202", "204", "429"}
+_RETRIED = {"429", "503"}
 _DEFINITIONS = {"HTTPValidationError", "ValidationError"}
 
 
@@ -69,12 +88,20 @@ def _add_schemas(made: dict[str, Any], *models: type[BaseModel]) -> None:
 
 
 def _tell_truth(made: dict[str, Any]) -> None:
-    """Drop FastAPI's 422, which is a 400 here; name the header that every answer has."""
-    header = {"schema": {"type": "string"}, "description": "The id of this request."}
+    """Drop FastAPI's 422, which is a 400 here; name the headers that answers have."""
+    made["components"]["headers"] = {**_ALWAYS_SENT, **_LIMITS, **_RETRY}
     for path in made["paths"].values():
         for operation in path.values():
             responses = operation["responses"]
             if "HTTPValidationError" in str(responses.get("422", "")):
                 del responses["422"]
-            for response in responses.values():
-                response.setdefault("headers", {})[REQUEST_ID] = header
+            for status, response in responses.items():
+                response.setdefault("headers", {}).update(_headers(status))
+
+
+def _headers(status: str) -> dict[str, dict[str, str]]:
+    """References to the headers that every answer of this status may have."""
+    names = [*_ALWAYS_SENT]
+    names += _LIMITS if status in _LIMITED else []
+    names += _RETRY if status in _RETRIED else []
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}

@@ -308,6 +308,13 @@ class ApiKey(Resource):
     prefix: str = Field(description="The key's first characters.")
     created_at: datetime
     created_by: str
+    scopes: list[str] | None = Field(default=None, description="Null: all that its role covers.")
+    allowed_cidrs: list[str] | None = Field(default=None, description="Null: from anywhere.")
+    expires_at: datetime | None = None
+    last_used_at: datetime | None = Field(default=None, description="To the minute.")
+    former_until: datetime | None = Field(
+        default=None, description="When the secret before the last rotation ceases to work."
+    )
     revoked_at: datetime | None = None
 
 

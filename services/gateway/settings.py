@@ -1,12 +1,17 @@
 """What the gateway is told from its environment, beyond what every service is."""
 
+import re
 from datetime import timedelta
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from chassis.settings import Port, Settings
+from chassis.settings import Port
+from contracts.identity import Scope
 from contracts.vm.events import DriftChoice
+from services.gateway.identity.addresses import Cidr, ForwardedHeader
+from services.gateway.identity.settings import IdentitySettings
+from services.gateway.limits.policies import DEFAULTS, RateLimits
 
 DAY = timedelta(days=1)
 
@@ -17,7 +22,19 @@ def _require_names(projects: dict[str, str]) -> dict[str, str]:
     return projects
 
 
-class GatewaySettings(Settings):
+def _require_redis(url: SecretStr) -> SecretStr:
+    if not url.get_secret_value().startswith(("redis://", "rediss://")):
+        raise ValueError("begin it with redis:// or rediss://")
+    return url
+
+
+def _require_origin(origin: str) -> str:
+    if not re.fullmatch(r"https?://[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?", origin):
+        raise ValueError("write origins like https://console.example.org, without a path; no *")
+    return origin
+
+
+class GatewaySettings(IdentitySettings):
     """`HOSTLER_*` variables of the gateway."""
 
     http_port: Port = 8000
@@ -45,6 +62,65 @@ class GatewaySettings(Settings):
     audit_url: str = Field(default="http://127.0.0.1:8004", description="Where audit answers.")
     audit_timeout: timedelta = timedelta(seconds=15)
     max_body_bytes: int = 512 * 1024
+    max_headers: int = Field(default=100, description="Header fields of a request, at most.")
+    max_header_bytes: int = Field(
+        default=32 * 1024, description="Length of all their names and values together, at most."
+    )
+    body_timeout: timedelta = Field(
+        default=timedelta(seconds=30),
+        gt=timedelta(0),
+        description="How long a request's body may take to arrive; then it is answered with 408.",
+    )
+    hsts_seconds: int = Field(
+        default=31_536_000,
+        ge=0,
+        description="What Strict-Transport-Security says where HTTPS was used; 0: nothing.",
+    )
+    cors_origins: list[Annotated[str, AfterValidator(_require_origin)]] = Field(
+        default=[],
+        description="Origins whose pages may call the API from a browser, as a JSON list.",
+    )
+    trusted_proxies: list[Cidr] = Field(
+        default=[],
+        description="Networks of the proxies before the gateway, as a JSON list: only from these "
+        "is believed what they say of a caller's address and scheme.",
+    )
+    forwarded_header: ForwardedHeader = Field(
+        default="x-forwarded-for",
+        description="Which header those proxies write; the other one is not looked at, since "
+        "anybody can send it through them.",
+    )
+    allowed_addresses: dict[str, list[Cidr]] = Field(
+        default={},
+        description='Project → the networks it can be reached from: `{"demo":["10.0.0.0/8"]}`. A '
+        "project that is not named can be reached from anywhere.",
+    )
+    redis_url: Annotated[SecretStr, AfterValidator(_require_redis)] | None = Field(
+        default=None,
+        description="`redis://…`: where all gateways count together how often somebody asks. "
+        "Without it, and while it is gone, each gateway counts by itself.",
+    )
+    rate_limits: RateLimits = Field(
+        default=DEFAULTS,
+        description="Class of routes → who is counted → rates. What is not named keeps its default; "
+        "an empty text is no limit. See docs/limits.md.",
+    )
+    signed_permissions: list[Scope] = Field(
+        default=[],
+        description='Permissions that ask for a signed request, as a JSON list: `["vm.delete", '
+        '"api_key.*"]`. See docs/limits.md.',
+    )
+    signature_max_age: timedelta = Field(
+        default=timedelta(minutes=5),
+        gt=timedelta(0),
+        description="How long after it was made a signature holds.",
+    )
+    max_waits: int = Field(
+        default=2000,
+        ge=1,
+        description="How many requests with `Prefer: wait` one caller may have open at a gateway.",
+    )
+    max_streams: int = Field(default=2000, ge=1, description="The same of GET /v1/events.")
     wait_cap: timedelta = Field(
         default=timedelta(seconds=60), description="The longest `Prefer: wait`."
     )

@@ -168,6 +168,13 @@ API_KEYS = Table(
     Column("hash", LargeBinary, nullable=False, unique=True),
     Column("created_at", Instant, nullable=False),
     Column("created_by", Text, nullable=False),
+    Column("user_id", Uuid),
+    Column("scopes", Json),
+    Column("allowed_cidrs", Json),
+    Column("expires_at", Instant),
+    Column("last_used_at", Instant),
+    Column("former_hash", LargeBinary, index=True),
+    Column("former_until", Instant),
     Column("revoked_at", Instant),
     Index("ix_api_keys_project", "project_id", "id"),
     Index(
@@ -179,6 +186,8 @@ API_KEYS = Table(
         sqlite_where=text("revoked_at IS NULL"),
     ),
 )
+"""`user_id`: who made it, if a user did; it can do no more than they can. `former_hash`: of the secret
+before the last rotation, which works until `former_until`."""
 
 DRIFT = Table(
     "drift",

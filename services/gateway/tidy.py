@@ -1,4 +1,4 @@
-"""Forgetting what is only kept for a while: events for followers, idempotency keys."""
+"""Forgetting what is only kept for a while: events for followers, idempotency keys, nonces."""
 
 import asyncio
 from datetime import timedelta
@@ -7,6 +7,7 @@ from sqlalchemy import delete
 
 from chassis.database import Database
 from chassis.leases import Clock
+from services.gateway.identity.request_keys import forget_nonces
 from services.gateway.tables import EVENTS, IDEMPOTENCY_KEYS
 
 EVERY_SECONDS = 60.0
@@ -36,3 +37,4 @@ class Tidy:
             await session.execute(delete(EVENTS).where(EVENTS.c.kept_at < now - self.events))
             old = IDEMPOTENCY_KEYS.c.created_at < now - self.keys
             await session.execute(delete(IDEMPOTENCY_KEYS).where(old))
+            await forget_nonces(session, now)

@@ -1,11 +1,16 @@
 """Every route under /v1: shut without a key, blind to other projects, closed to lesser roles.
 
+Once more with the access tokens of users of the same roles: they are let in and kept out alike.
+
 A route that is missing in ROUTES must stand in `uncovered.txt`, which is pinned empty.
 """
 
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 
 from chassis.testing import hear
@@ -24,6 +29,7 @@ from tests.unit.gateway.conftest import (
     sqlite_url,
     tables,
 )
+from tests.unit.gateway.identity.world import bearer, log_in, make_user, nobody
 from tests.unit.gateway.test_dead_letters import letter
 from tests.unit.gateway.world import CREATE, Clients, make_active
 
@@ -40,6 +46,8 @@ class Route:
     role: Role
     stranger: str
     body: object = None
+    is_open: bool = False
+    """For those who come to get a credential, or bring one in the body."""
 
     @property
     def name(self) -> str:
@@ -89,6 +97,29 @@ ROUTES = [
     Route("POST", "/v1/api-keys", ADMIN, "own", {"name": "mine", "role": "viewer"}),
     Route("GET", "/v1/api-keys", ADMIN, "own"),
     Route("DELETE", "/v1/api-keys/{key_id}", ADMIN, "404"),
+    Route("POST", "/v1/api-keys/{key_id}/rotate", ADMIN, "404"),
+    Route("POST", "/v1/signing-keys", ADMIN, "own", {"name": "mine", "algorithm": "hmac-sha256"}),
+    Route("GET", "/v1/signing-keys", ADMIN, "empty"),
+    Route("DELETE", "/v1/signing-keys/{key_id}", ADMIN, "404"),
+    Route("POST", "/v1/users", ADMIN, "own", {"email": "eve@example.org"}),
+    Route("GET", "/v1/users", ADMIN, "empty"),
+    Route("GET", "/v1/users/{user_id}", ADMIN, "404"),
+    Route("PATCH", "/v1/users/{user_id}", ADMIN, "404", {"memberships": {"other": "admin"}}),
+    Route("POST", "/v1/users/{user_id}/invitation", ADMIN, "404"),
+    Route("GET", "/v1/me", VIEWER, "own"),
+    Route("PATCH", "/v1/me", VIEWER, "own", {"name": "mine"}),
+    Route("POST", "/v1/me/password", VIEWER, "own", {"current": "x", "password": "y"}),
+    Route("POST", "/v1/me/email", VIEWER, "own", {"email": "eve@example.org", "password": "x"}),
+    Route("GET", "/v1/permissions", VIEWER, "own"),
+    Route("POST", "/v1/auth/logout-everywhere", VIEWER, "own"),
+    Route("POST", "/v1/auth/token-keys", ADMIN, "own", {}),
+    Route("POST", "/v1/auth/login", VIEWER, "own", {"email": "x", "password": "y"}, is_open=True),
+    Route("POST", "/v1/auth/refresh", VIEWER, "own", {"refresh_token": "x"}, is_open=True),
+    Route("POST", "/v1/auth/logout", VIEWER, "own", {"refresh_token": "x"}, is_open=True),
+    Route("POST", "/v1/auth/forgot", VIEWER, "own", {"email": "x@example.org"}, is_open=True),
+    Route("POST", "/v1/auth/register", VIEWER, "own", {}, is_open=True),
+    Route("POST", "/v1/auth/password", VIEWER, "own", {}, is_open=True),
+    Route("POST", "/v1/auth/email", VIEWER, "own", {}, is_open=True),
 ]
 
 
@@ -105,7 +136,9 @@ async def ids(gateway: Gateway, clients: Clients) -> dict[str, str]:
     keys = (await clients.admin.get("/v1/api-keys")).json()["items"]
     buried = letter()
     await hear(gateway.service, buried)
+    member = await make_user(gateway, "member@example.org", {"demo": VIEWER})
     return {
+        "user_id": str(member),
         "letter_id": str(buried.id),
         "vm_id": vm["id"],
         "operation_id": operations[0]["id"],
@@ -132,23 +165,40 @@ def test_every_route_is_in_the_table() -> None:
 
 async def test_no_route_opens_without_a_key(clients: Clients, ids: dict[str, str]) -> None:
     for route in ROUTES:
+        if route.is_open:
+            continue
         path = route.path.format_map(ids)
         answer = await clients.nobody.request(route.method, path, json=route.body)
         assert answer.status_code == 401, route.name
 
 
+def test_only_routes_for_those_without_a_credential_are_open() -> None:
+    assert [route.name for route in ROUTES if route.is_open] == [
+        f"POST /v1/auth/{each}"
+        for each in ("login", "refresh", "logout", "forgot", "register", "password", "email")
+    ]
+
+
 async def test_a_stranger_sees_nothing_of_another_project(
     clients: Clients, ids: dict[str, str]
 ) -> None:
+    await sees_nothing(clients.stranger, ids)
+
+
+async def sees_nothing(stranger: httpx.AsyncClient, ids: dict[str, str]) -> None:
+    """Neither by a list nor by a name; of users, a stranger who is one sees themselves."""
+    who = (await stranger.get("/v1/me")).json()["user"]
+    own = [who["id"]] if who else []
     for route in ROUTES:
         if route.stranger == "own":
             continue
         path = route.path.format_map(ids)
-        answer = await clients.stranger.request(route.method, path, json=route.body)
+        answer = await stranger.request(route.method, path, json=route.body)
         if route.stranger == "404":
             assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), route.name
         else:
-            assert answer.json()["items"] == [], route.name
+            found = [each["id"] for each in answer.json()["items"]]
+            assert found == (own if route.path == "/v1/users" else []), route.name
 
 
 async def test_what_a_stranger_did_changed_nothing(clients: Clients, ids: dict[str, str]) -> None:
@@ -177,6 +227,46 @@ async def test_a_lesser_role_is_refused_by_every_route_that_asks_for_more(
             path = route.path.format_map(ids)
             answer = await each.request(route.method, path, json=route.body)
             assert (answer.status_code, answer.json()["code"]) == (403, "forbidden"), route.name
+
+
+@asynccontextmanager
+async def users(gateway: Gateway) -> AsyncGenerator[Clients]:
+    """The same kinds of callers, as users who have logged in."""
+    people = {
+        "admin": {"demo": ADMIN},
+        "operator": {"demo": OPERATOR},
+        "viewer": {"demo": VIEWER},
+        "stranger": {"other": ADMIN},
+    }
+    async with AsyncExitStack() as stack:
+        opened: dict[str, httpx.AsyncClient] = {}
+        for name, projects in people.items():
+            email = f"{name}@example.org"
+            await make_user(gateway, email, projects)
+            made = bearer(gateway, await log_in(gateway, email))
+            opened[name] = await stack.enter_async_context(made)
+        opened["nobody"] = await stack.enter_async_context(nobody(gateway))
+        yield Clients(**opened)
+
+
+async def test_users_are_kept_apart_and_in_their_roles_as_keys_are(
+    gateway: Gateway, ids: dict[str, str]
+) -> None:
+    async with users(gateway) as people:
+        await sees_nothing(people.stranger, ids)
+        await test_a_lesser_role_is_refused_by_every_route_that_asks_for_more(people, ids)
+
+
+async def test_a_user_who_logged_out_is_shut_out_of_every_route(
+    gateway: Gateway, ids: dict[str, str]
+) -> None:
+    async with users(gateway) as people:
+        assert (await people.admin.post("/v1/auth/logout-everywhere")).status_code == 204
+        for route in ROUTES:
+            if not route.is_open:
+                path = route.path.format_map(ids)
+                answer = await people.admin.request(route.method, path, json=route.body)
+                assert answer.status_code == 401, route.name
 
 
 async def test_a_key_is_of_one_project_only(gateway: Gateway, clients: Clients) -> None:

@@ -17,6 +17,7 @@ SERVICES = ["gateway", "provisioner", "sync", "audit"]
 
 def declared(service: str, dialect: str) -> MetaData:
     """The service's tables with those of the chassis, as they are on one kind of database."""
+    import_module(f"services.{service}.app")  # with every module that declares tables
     tables = import_module(f"services.{service}.tables")
     own: MetaData = tables.Base.metadata if hasattr(tables, "Base") else tables.METADATA
     everything = MetaData()

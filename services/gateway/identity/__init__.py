@@ -1,1 +1,1 @@
-"""Who is asking: API keys, and what each caller may do."""
+"""Who is asking: users and their sessions, tokens, API keys, and what each caller may do."""

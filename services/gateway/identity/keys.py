@@ -5,18 +5,17 @@ a look-up nor a copy of the table gives anything away. A checked key is trusted 
 (`HOSTLER_KEY_CACHE`): a revoked one works that much longer at most.
 """
 
-import asyncio
 import hashlib
 import hmac
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import ColumnElement, Row, bindparam, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.database import Database, insert
@@ -24,10 +23,14 @@ from chassis.identity import Caller
 from chassis.ids import new_id
 from chassis.leases import Clock
 from contracts.identity import Role
+from services.gateway.identity.addresses import networks
+from services.gateway.identity.tables import MEMBERSHIPS, USERS
+from services.gateway.identity.trust import Trusted
+from services.gateway.identity.users import UserState
 from services.gateway.tables import API_KEYS
 
 MAX_LENGTH = 256
-_CACHED = 10_000
+USED_EVERY = timedelta(minutes=1)
 _OURS = 11  # "hk_" and the eight characters that are no secret
 _FOREIGN = 4
 
@@ -41,6 +44,23 @@ class NewKey:
     prefix: str
 
 
+@dataclass(frozen=True)
+class Bounds:
+    """What a key is narrowed to, beyond its role; None: it is not."""
+
+    scopes: tuple[str, ...] | None = None
+    allowed_cidrs: tuple[str, ...] | None = None
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Known:
+    """Whom a secret belongs to, and until when it works; None: until it is revoked."""
+
+    caller: Caller
+    until: datetime | None
+
+
 class Keys:
     """Makes and checks keys."""
 
@@ -50,80 +70,150 @@ class Keys:
         self.database = database
         self.clock = clock
         self._pepper = pepper
-        self._cached_for = cached_for
-        self._cache: dict[bytes, tuple[Caller, datetime]] = {}
-        self._looked_for: dict[bytes, asyncio.Task[Caller | None]] = {}
-        """Look-ups under way: however many requests come with one key, one asks for it."""
+        self._known: Trusted[bytes, Known] = Trusted(self._find, clock, cached_for)
+        self._used: dict[UUID, datetime] = {}
+        """When keys were last used, as far as it is not written down yet."""
 
     async def check(self, secret: str) -> Caller | None:
-        """Who a key belongs to; None if it is unknown or revoked."""
+        """Who a key belongs to; None if it is unknown, revoked or over."""
         if not secret or len(secret) > MAX_LENGTH:
             return None
-        digest = self.hash(secret)
-        caller, until = self._cache.get(digest, (None, None))
-        if caller is not None and until is not None and self.clock() < until:
-            return caller
-        self._cache.pop(digest, None)
-        looking = self._looked_for.get(digest)
-        if looking is None:
-            looking = self._looked_for[digest] = asyncio.create_task(self._look(digest))
-            looking.add_done_callback(partial(self._looked, digest))
-        return await asyncio.shield(looking)
+        known, now = await self._known.get(self.hash(secret)), self.clock()
+        if known is None or (known.until is not None and known.until <= now):
+            return None
+        if known.caller.key_id is not None:
+            self._used[known.caller.key_id] = now
+        return known.caller
 
     async def make(
-        self, session: AsyncSession, caller: Caller, name: str, secret: str | None = None
+        self,
+        session: AsyncSession,
+        caller: Caller,
+        name: str,
+        secret: str | None = None,
+        bounds: Bounds | None = None,
     ) -> NewKey | None:
         """A key of the caller's project with the caller's role; None if name or secret is taken."""
-        secret = secret or f"hk_{secrets.token_hex(4)}_{secrets.token_urlsafe(32)}"
-        shown = _OURS if secret.startswith("hk_") else _FOREIGN
-        made = NewKey(new_id(), secret, secret[:shown])
+        made, narrowed = _new(secret), bounds or Bounds()
         row = insert(session, API_KEYS).values(
             id=made.id,
             project_id=caller.project_id,
             name=name,
             role=caller.role.value,
             prefix=made.prefix,
-            hash=self.hash(secret),
+            hash=self.hash(made.secret),
             created_at=self.clock(),
             created_by=caller.actor,
+            user_id=caller.user_id,
+            scopes=_listed(narrowed.scopes),
+            allowed_cidrs=_listed(narrowed.allowed_cidrs),
+            expires_at=narrowed.expires_at,
         )
         taken = await session.execute(row.on_conflict_do_nothing().returning(API_KEYS.c.id))
         return made if taken.first() else None
+
+    async def rotate(
+        self, session: AsyncSession, row: Row[Any], overlap: timedelta
+    ) -> NewKey | None:
+        """Another secret for a key; the one before works for `overlap`. None: it was rotated just now."""
+        made = _new(None)
+        rotating = update(API_KEYS).where(API_KEYS.c.id == row.id, API_KEYS.c.hash == row.hash)
+        rotating = rotating.values(
+            hash=self.hash(made.secret),
+            prefix=made.prefix,
+            former_hash=row.hash,
+            former_until=self.clock() + overlap,
+        )
+        done = await session.scalar(rotating.returning(API_KEYS.c.id))
+        return NewKey(row.id, made.secret, made.prefix) if done is not None else None
 
     def hash(self, secret: str) -> bytes:
         """What is stored of a secret."""
         return hmac.digest(self._pepper, secret.encode(), "sha256")
 
     def forget(self) -> None:
-        """Check every key anew: one was revoked here."""
-        self._cache.clear()
-        self._looked_for.clear()
+        """Check every key anew: one was changed here."""
+        self._known.forget()
 
-    def _looked(self, digest: bytes, task: asyncio.Task[Caller | None]) -> None:
-        if self._looked_for.get(digest) is task:
-            del self._looked_for[digest]
+    async def note_used(self) -> None:
+        """Write down when keys were last used. What a killed process has not written is lost."""
+        used, self._used = self._used, {}
+        if not used:
+            return
+        noting = (
+            update(API_KEYS)
+            .where(API_KEYS.c.id == bindparam("key"))
+            .values(last_used_at=bindparam("at"))
+        )
+        rows = [{"key": key, "at": at} for key, at in sorted(used.items())]
+        async with self.database.session() as session:
+            connection = await session.connection()
+            await connection.execute(noting, rows)
 
-    async def _look(self, digest: bytes) -> Caller | None:
-        caller = await self._find(digest)
-        # One that was revoked here meanwhile is not to be remembered.
-        if caller is not None and self._looked_for.get(digest) is asyncio.current_task():
-            self._remember(digest, caller)
-        return caller
-
-    async def _find(self, digest: bytes) -> Caller | None:
-        unrevoked = (API_KEYS.c.hash == digest) & API_KEYS.c.revoked_at.is_(None)
+    async def _find(self, digest: bytes) -> Known | None:
+        theirs = (MEMBERSHIPS.c.user_id == API_KEYS.c.user_id) & (
+            MEMBERSHIPS.c.project_id == API_KEYS.c.project_id
+        )
+        still_in = (USERS.c.state == UserState.ACTIVE.value) & MEMBERSHIPS.c.role.is_not(None)
+        query = (
+            select(API_KEYS, MEMBERSHIPS.c.role.label("makers_role"))
+            .outerjoin(USERS, USERS.c.id == API_KEYS.c.user_id)
+            .outerjoin(MEMBERSHIPS, theirs)
+            .where(self._holds(digest), API_KEYS.c.revoked_at.is_(None))
+            .where(or_(API_KEYS.c.user_id.is_(None), still_in))
+        )
         async with self.database.reading() as session:
-            row = (await session.execute(select(API_KEYS).where(unrevoked))).first()
-        return _caller(row) if row else None
+            row = (await session.execute(query)).first()
+        return _known(row, is_former=row.hash != digest) if row else None
 
-    def _remember(self, digest: bytes, caller: Caller) -> None:
-        if len(self._cache) >= _CACHED:
-            self._cache.clear()
-        self._cache[digest] = (caller, self.clock() + self._cached_for)
+    def _holds(self, digest: bytes) -> ColumnElement[bool]:
+        now = self.clock()
+        former = (API_KEYS.c.former_hash == digest) & (API_KEYS.c.former_until > now)
+        return or_(API_KEYS.c.hash == digest, former)
 
 
-def _caller(row: Row[Any]) -> Caller:
-    return Caller(f"key:{row.name}", row.project_id, Role(row.role))
+def _new(secret: str | None) -> NewKey:
+    secret = secret or f"hk_{secrets.token_hex(4)}_{secrets.token_urlsafe(32)}"
+    return NewKey(new_id(), secret, secret[: _OURS if secret.startswith("hk_") else _FOREIGN])
+
+
+def _listed(these: tuple[str, ...] | None) -> list[str] | None:
+    return None if these is None else list(these)
+
+
+def _known(row: Row[Any], *, is_former: bool) -> Known:
+    ends = [each for each in (row.expires_at, row.former_until if is_former else None) if each]
+    caller = Caller(
+        f"key:{row.name}",
+        row.project_id,
+        _lesser(Role(row.role), Role(row.makers_role or row.role)),
+        scopes=None if row.scopes is None else tuple(row.scopes),
+        key_id=row.id,
+        allowed_cidrs=None if row.allowed_cidrs is None else tuple(row.allowed_cidrs),
+    )
+    return Known(caller, min(ends) if ends else None)
+
+
+def holds_network(given: Sequence[str], wanted: str) -> bool:
+    """Whether one of the networks `given` holds all of `wanted`."""
+    network = networks((wanted,))[0]
+    return any(
+        (
+            isinstance(each, IPv4Network)
+            and isinstance(network, IPv4Network)
+            and network.subnet_of(each)
+        )
+        or (
+            isinstance(each, IPv6Network)
+            and isinstance(network, IPv6Network)
+            and network.subnet_of(each)
+        )
+        for each in networks(tuple(given))
+    )
+
+
+def _lesser(one: Role, other: Role) -> Role:
+    return other if one.covers(other) else one
 
 
 def derive_pepper(given: str | None, internal_secret: str) -> bytes:

@@ -11,7 +11,7 @@ from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 from services.gateway import documents
 from services.gateway.context import Gateway, Here
 from services.gateway.followers import Wanted
-from services.gateway.identity.permission import Viewer
+from services.gateway.identity.permission import Viewer, recognize
 from services.gateway.parameters import EventTypes
 from services.gateway.routes.guard import guarded
 
@@ -83,12 +83,12 @@ async def follow_events(
     place: Annotated[int | None, Depends(read_place)],
 ) -> EventSourceResponse:
     """Follow the project's events as they happen."""
-    lines = _lines(gateway, request.headers["X-API-Key"], wanted, place)
+    lines = _lines(gateway, request, wanted, place)
     return EventSourceResponse(lines, headers=_HEADERS)
 
 
 async def _lines(
-    gateway: Gateway, key: str, wanted: Wanted, place: int | None
+    gateway: Gateway, request: Request, wanted: Wanted, place: int | None
 ) -> AsyncGenerator[bytes]:
     """The stream's bytes. FastAPI's own streams pass each event through two more tasks.
 
@@ -96,6 +96,6 @@ async def _lines(
     """
     yield _BEGIN
     async for some in gateway.tail.batches(wanted, place):
-        if await gateway.keys.check(key) is None:
-            return  # revoked meanwhile
+        if await recognize(request) is None:
+            return  # revoked or expired meanwhile
         yield b"".join(each.line for each in some) or KEEPALIVE_COMMENT

@@ -1,19 +1,51 @@
-"""What stands before every route under /v1."""
+"""What stands before every route under /v1: one dependency, for each costs as much as a look-up."""
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Security
 
-from services.gateway.identity.permission import HEADER, authenticate
+from services.gateway.identity.permission import (
+    BEARER,
+    HEADER,
+    Credentials,
+    identify,
+    require_project,
+)
+from services.gateway.limits.admission import admit
 from services.gateway.parameters import refuse_unknown_parameters
+
+Key = Annotated[str | None, Security(HEADER)]
+Token = Annotated[Credentials | None, Security(BEARER)]
 
 
 def guarded(prefix: str, tag: str) -> APIRouter:
-    """A router whose routes ask for a key first and take no parameter that they do not know."""
-    return APIRouter(prefix=f"/v1{prefix}", tags=[tag], dependencies=[Depends(_admit)])
+    """A router whose routes ask for a credential first and take no parameter that they do not know."""
+    return _router(prefix, tag, _in_a_project)
 
 
-async def _admit(request: Request, key: Annotated[str | None, Security(HEADER)] = None) -> None:
-    """In one: FastAPI asks a tenth of a millisecond for each dependency."""
-    await authenticate(request, key)
+def personal(prefix: str, tag: str) -> APIRouter:
+    """The same for what is the caller's own: no project has to be chosen."""
+    return _router(prefix, tag, _anywhere)
+
+
+def unguarded(prefix: str, tag: str) -> APIRouter:
+    """The same for those who come to get a credential, or with one in the body."""
+    return _router(prefix, tag, refuse_unknown_parameters)
+
+
+def _router(prefix: str, tag: str, guard: Callable[..., Awaitable[None]]) -> APIRouter:
+    return APIRouter(prefix=f"/v1{prefix}", tags=[tag], dependencies=[Depends(guard)])
+
+
+async def _in_a_project(request: Request, key: Key = None, token: Token = None) -> None:
+    caller = request.state.caller = await identify(request, key, token)
+    require_project(request, caller)
+    await admit(request, caller)
+    await refuse_unknown_parameters(request)
+
+
+async def _anywhere(request: Request, key: Key = None, token: Token = None) -> None:
+    caller = request.state.caller = await identify(request, key, token)
+    await admit(request, caller)
     await refuse_unknown_parameters(request)

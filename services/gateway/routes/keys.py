@@ -1,10 +1,13 @@
 """API keys: an admin of a project makes, lists and revokes them."""
 
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Depends, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from sqlalchemy import Row, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -12,14 +15,17 @@ from chassis.errors import Terminal
 from chassis.identity import Caller
 from chassis.ids import new_id
 from chassis.outbox import say
-from contracts.access.events import KeyCreated, KeyRevoked
+from chassis.problems import invalid
+from contracts.access.events import KeyCreated, KeyRevoked, KeyRotated
 from contracts.errors import ErrorCode
-from contracts.identity import Role
+from contracts.identity import Role, Scope
 from contracts.message import Message
 from contracts.vm.fields import Name
 from services.gateway import documents
 from services.gateway.bodies import body, documented
 from services.gateway.context import Gateway, Here, RequestId
+from services.gateway.identity.addresses import Cidr
+from services.gateway.identity.keys import Bounds, holds_network
 from services.gateway.identity.permission import permit
 from services.gateway.locks import exclusively
 from services.gateway.pages import Limit, Marker, Order, Page
@@ -33,6 +39,13 @@ Admin = Annotated[Caller, Depends(permit(Role.ADMIN, "api_key.manage"))]
 _ORDER = Order("created_at", API_KEYS.c.created_at, API_KEYS.c.id)
 
 
+def _utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("is out of range") from error
+
+
 class MakeApiKey(BaseModel):
     """What a new key is to be."""
 
@@ -42,6 +55,34 @@ class MakeApiKey(BaseModel):
         description="Stands as `key:NAME` in everything done with it.", examples=["ci"]
     )
     role: Role = Field(description="What it may do in the project.", examples=["operator"])
+    scopes: list[Scope] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=100,
+        description="What of that it may do; by default all.",
+        examples=[["vm.read", "vm.reboot"]],
+    )
+    allowed_cidrs: list[Cidr] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=100,
+        description="The networks that it may be used from; by default any.",
+        examples=[["10.0.0.0/8"]],
+    )
+    expires_at: Annotated[AwareDatetime, AfterValidator(_utc)] | None = Field(
+        default=None, description="When it ceases to work; by default never."
+    )
+
+
+class RotateApiKey(BaseModel):
+    """How long the secret of before works."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    overlap_seconds: int = Field(default=86_400, ge=0, le=30 * 86_400)
+
+
+BODIES = (MakeApiKey, RotateApiKey)
 
 
 @ROUTER.post(
@@ -57,10 +98,10 @@ async def make_key(
     wanted: Annotated[MakeApiKey, Depends(body(MakeApiKey))],
 ) -> NewApiKey:
     """Make a key of the project. Its secret is shown in this answer and never again."""
-    owner = Caller(caller.actor, caller.project_id, wanted.role)
-    created = KeyCreated(name=wanted.name, prefix="", role=wanted.role)
+    owner, bounds = replace(caller, role=wanted.role), _bounds(gateway, caller, wanted)
+    created = KeyCreated(name=wanted.name, prefix="", role=wanted.role, **asdict(bounds))
     async with gateway.database.session() as session:
-        made = await gateway.keys.make(session, owner, wanted.name)
+        made = await gateway.keys.make(session, owner, wanted.name, bounds=bounds)
         if made is None:
             raise Terminal(ErrorCode.CONFLICT, f"The project has a key named {wanted.name!r}.")
         said = created.model_copy(update={"prefix": made.prefix})
@@ -100,6 +141,61 @@ async def revoke_key(key_id: UUID, request_id: RequestId, gateway: Here, caller:
     return Response(status_code=204)
 
 
+@ROUTER.post(
+    "/{key_id}/rotate",
+    responses=documents.problems(
+        ErrorCode.NOT_FOUND, ErrorCode.CONFLICT, ErrorCode.UNSUPPORTED_MEDIA_TYPE
+    ),
+    openapi_extra=documented(RotateApiKey, optional=True),
+)
+async def rotate_key(
+    key_id: UUID,
+    request_id: RequestId,
+    gateway: Here,
+    caller: Admin,
+    wanted: Annotated[RotateApiKey, Depends(body(RotateApiKey, optional=True))],
+) -> NewApiKey:
+    """Give a key another secret, shown now and never again; the one before works for the overlap."""
+    overlap = timedelta(seconds=wanted.overlap_seconds)
+    async with gateway.database.session() as session:
+        row = await _find(session, caller.project_id, key_id)
+        if row.revoked_at is not None:
+            raise Terminal(ErrorCode.CONFLICT, "The key is revoked.")
+        _require_within(caller, row.scopes, row.allowed_cidrs)
+        made = await gateway.keys.rotate(session, row, overlap)
+        if made is None:
+            raise Terminal(ErrorCode.CONFLICT, "The key was given another secret just now.")
+        until = gateway.clock() + overlap
+        rotated = KeyRotated(name=row.name, prefix=made.prefix, until=until)
+        await say(session, _event(gateway, caller, request_id, key_id, rotated))
+        row = await _find(session, caller.project_id, key_id)
+    gateway.keys.forget()
+    return NewApiKey.model_validate({**columns(row), "key": made.secret})
+
+
+def _bounds(gateway: Gateway, caller: Caller, wanted: MakeApiKey) -> Bounds:
+    """What the key is narrowed to; a 403 where that is wider than who makes it."""
+    if wanted.expires_at is not None and wanted.expires_at <= gateway.clock():
+        raise invalid("body.expires_at", "Is in the past.")
+    _require_within(caller, wanted.scopes, wanted.allowed_cidrs)
+    scopes = None if wanted.scopes is None else tuple(wanted.scopes)
+    cidrs = None if wanted.allowed_cidrs is None else tuple(wanted.allowed_cidrs)
+    return Bounds(scopes, cidrs, wanted.expires_at)
+
+
+def _require_within(
+    caller: Caller, scopes: Sequence[str] | None, cidrs: Sequence[str] | None
+) -> None:
+    """A 403 unless the caller's own scopes and networks hold all of these: nobody makes more of themselves."""
+    wider = scopes is None or not all(caller.has(each) for each in scopes)
+    if caller.scopes is not None and wider:
+        raise Terminal(ErrorCode.FORBIDDEN, "A key cannot have scopes that its maker has not.")
+    if caller.allowed_cidrs is None:
+        return
+    if cidrs is None or not all(holds_network(caller.allowed_cidrs, each) for each in cidrs):
+        raise Terminal(ErrorCode.FORBIDDEN, "A key works from no network that its maker does not.")
+
+
 def _shown(row: Row[Any]) -> ApiKey:
     return ApiKey.model_validate(columns(row))
 
@@ -129,8 +225,12 @@ async def _revoke(session: AsyncSession, gateway: Gateway, key_id: UUID) -> None
 
 
 def _event(
-    gateway: Gateway, caller: Caller, request_id: str, key_id: UUID, data: KeyCreated | KeyRevoked
-) -> Message[KeyCreated | KeyRevoked]:
+    gateway: Gateway,
+    caller: Caller,
+    request_id: str,
+    key_id: UUID,
+    data: KeyCreated | KeyRevoked | KeyRotated,
+) -> Message[KeyCreated | KeyRevoked | KeyRotated]:
     return Message(
         id=new_id(),
         source="hostler/gateway",

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from contracts import asyncapi
 from services.gateway import documents
-from services.gateway.identity.permission import Authenticated
+from services.gateway.identity.permission import Known
 from services.gateway.routes.guard import guarded
 
 ROUTER = guarded("", "meta")
@@ -29,7 +29,7 @@ LINKS = {
 
 
 @ROUTER.get("", responses=documents.problems())
-async def show_links(caller: Authenticated) -> dict[str, dict[str, str]]:
+async def show_links(caller: Known) -> dict[str, dict[str, str]]:
     """Say who is asking, and where everything is."""
     who = {"actor": caller.actor, "project_id": caller.project_id, "role": caller.role.value}
     return {"caller": who, "links": LINKS}

@@ -1,0 +1,1 @@
+"""What programs that call Hostler need beyond HTTP. It imports nothing of Hostler's."""

@@ -1,0 +1,153 @@
+"""Identity put together: what knows users, their sessions and the tokens that they come with."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import delete
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from chassis.database import Database
+from chassis.leases import Clock
+from chassis.outbox import say
+from chassis.service import Service
+from contracts.access.identity import UserInvited
+from services.gateway.identity.keys import USED_EVERY, Keys
+from services.gateway.identity.letters import Letters
+from services.gateway.identity.links import Links
+from services.gateway.identity.login import Login
+from services.gateway.identity.mail import Mailer, Shown, Smtp
+from services.gateway.identity.passing import Passing
+from services.gateway.identity.passwords import Passwords
+from services.gateway.identity.post import Lifetimes, Post
+from services.gateway.identity.saying import SOURCE, Aliases, told
+from services.gateway.identity.sealing import Seal, derive
+from services.gateway.identity.sessions import Open, Sessions
+from services.gateway.identity.settings import IdentitySettings
+from services.gateway.identity.signing import Keyring
+from services.gateway.identity.tables import LINKS, SESSIONS, SIGNING_KEYS
+from services.gateway.identity.tokens import AccessTokens
+from services.gateway.identity.users import NewUser, add, find, memberships
+
+
+@dataclass(frozen=True)
+class Identity:
+    """All that routes need to know who is asking."""
+
+    database: Database
+    clock: Clock
+    settings: IdentitySettings
+    aliases: Aliases
+    passwords: Passwords
+    keyring: Keyring
+    tokens: AccessTokens
+    sessions: Sessions
+    links: Links
+    post: Post
+    login: Login
+    passing: Passing
+
+    async def access_token(self, opened: Open) -> str:
+        """An access token for a session, with what its user may do now."""
+        async with self.database.reading() as session:
+            row = await find(session, opened.user_id)
+            projects = (await memberships(session, [row.id]))[row.id]
+        bearer = self.tokens.bearer(
+            row.id, opened.id, row.version, projects, is_platform_admin=row.is_admin
+        )
+        return await self.tokens.sign(bearer)
+
+    async def ensure_first_admin(self, session: AsyncSession) -> None:
+        """Invite the platform's first admin, if the settings name one who was not invited yet."""
+        email, now = self.settings.first_admin, self.clock()
+        if email is None:
+            return
+        user_id = await add(session, NewUser(email, "", SOURCE, is_admin=True), now)
+        if user_id is not None:
+            invited = UserInvited(user_id=user_id, memberships={}, is_admin=True)
+            await say(session, told(invited, now, subject=user_id, actor=SOURCE))
+            await self.post.take(session, "invitation", email, user_id=user_id)
+
+    async def tidy(self) -> None:
+        """Drop what is over: links, sessions with their refresh tokens, keys that sign no more."""
+        now = self.clock()
+        async with self.database.session() as session:
+            for table, ends in (
+                (LINKS, LINKS.c.expires_at),
+                (SESSIONS, SESSIONS.c.expires_at),
+                (SIGNING_KEYS, SIGNING_KEYS.c.ends_at),
+            ):
+                await session.execute(delete(table).where(ends < now))
+
+
+def put_together(
+    service: Service,
+    settings: IdentitySettings,
+    key_cache: timedelta,
+    show: Callable[[str], None],
+    mailer: Mailer | None = None,
+) -> Identity:
+    """Identity as the settings say. `show` is told the mails where there is no server to send them."""
+    database, clock = service.database, service.clock
+    secret = settings.internal_secret.get_secret_value()
+    aliases = Aliases(derive(secret, "aliases"))
+    passwords = Passwords(settings.password_memory)
+    keyring = Keyring(
+        database,
+        Seal(derive(secret, "signing keys")),
+        clock,
+        lifetime=settings.signing_key_lifetime,
+        token_lifetime=settings.access_token_lifetime,
+        every=key_cache,
+    )
+    sessions = Sessions(
+        database,
+        derive(secret, "refresh tokens"),
+        clock,
+        lifetime=settings.session_lifetime,
+        idle=settings.refresh_token_lifetime,
+        cached_for=key_cache,
+    )
+    links = Links(derive(secret, "links"), settings.public_url, clock)
+    post = Post(
+        database,
+        mailer or _mailer(settings, show),
+        links,
+        Letters(settings.public_url, settings.link_page),
+        lifetimes=Lifetimes(settings.invitation_lifetime, settings.reset_lifetime),
+        clock=service.shared_clock,
+    )
+    login = Login(
+        database, passwords, sessions, aliases, clock=clock, lock_after=settings.lock_after
+    )
+    return Identity(
+        database=database,
+        clock=clock,
+        settings=settings,
+        aliases=aliases,
+        passwords=passwords,
+        keyring=keyring,
+        tokens=AccessTokens(keyring, settings.public_url, settings.access_token_lifetime, clock),
+        sessions=sessions,
+        links=links,
+        post=post,
+        login=login,
+        passing=Passing(
+            database, passwords, sessions, links, post, login=login, aliases=aliases, clock=clock
+        ),
+    )
+
+
+async def upkeep(identity: Identity, keys: Keys) -> None:
+    """Every minute: write down when keys were used, and drop what is over; until cancelled."""
+    while True:
+        await asyncio.sleep(USED_EVERY.total_seconds())
+        await keys.note_used()
+        await identity.tidy()
+
+
+def _mailer(settings: IdentitySettings, show: Callable[[str], None]) -> Mailer:
+    if settings.smtp_url is None:
+        return Shown(show)
+    return Smtp(settings.smtp_url.get_secret_value(), settings.mail_from)

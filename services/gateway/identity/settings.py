@@ -1,0 +1,89 @@
+"""What the gateway is told about users, their sessions and the mail that they get."""
+
+from datetime import timedelta
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, SecretStr
+
+from chassis.settings import Settings
+from services.gateway.identity.emails import Email
+
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+_MAIL = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
+
+
+def _require_web(url: str) -> str:
+    if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname:
+        raise ValueError("begin it with https:// (or http://) and a host")
+    return url.rstrip("/")
+
+
+def _require_smtp(url: SecretStr) -> SecretStr:
+    parts = urlsplit(url.get_secret_value())
+    if parts.scheme not in _MAIL or not parts.hostname:
+        raise ValueError("write smtp://, smtp+starttls:// or smtps:// with [USER:PASSWORD@]HOST")
+    return url
+
+
+WebUrl = Annotated[str, AfterValidator(_require_web)]
+
+
+class IdentitySettings(Settings):
+    """`HOSTLER_*` variables about identity."""
+
+    registration: Literal["closed", "invitation", "open"] = Field(
+        default="closed",
+        description="Who makes users: admins of the platform (`closed`), admins of projects too, for "
+        "theirs (`invitation`), anybody for themselves (`open`), without a project to begin with.",
+    )
+    first_admin: Email | None = Field(
+        default=None,
+        description="E-mail address of the platform's first admin, who is invited at start.",
+    )
+    public_url: WebUrl = Field(
+        default="http://127.0.0.1:8000",
+        description="Where callers reach the gateway; also the issuer of access tokens.",
+    )
+    link_page: WebUrl | None = Field(
+        default=None,
+        description="A page that asks for what a link is for; mails then hold its address with "
+        "`#purpose=…&token=…` behind it. Without one they tell the API's call.",
+    )
+    smtp_url: Annotated[SecretStr, AfterValidator(_require_smtp)] | None = Field(
+        default=None,
+        description="`smtp+starttls://USER:PASSWORD@HOST:587`; `smtps://` is TLS at once, `smtp://` "
+        "uses it if the server offers it. Without one mails are printed to stderr.",
+    )
+    mail_from: Email = Field(default="hostler@hostler.local", description="Sender of mails.")
+    invitation_lifetime: timedelta = Field(default=7 * DAY, gt=timedelta(0), le=30 * DAY)
+    reset_lifetime: timedelta = Field(
+        default=HOUR,
+        gt=timedelta(0),
+        le=DAY,
+        description="How long other links than invitations work.",
+    )
+    password_memory: int = Field(
+        default=65536,
+        ge=19456,
+        description="KiB that hashing a password takes (argon2id); hashes follow at the next login.",
+    )
+    lock_after: int = Field(
+        default=5,
+        ge=1,
+        le=100,
+        description="Wrong passwords in a row after which an account is locked: 30 s, then twice as "
+        "long with each further one, at most 15 minutes.",
+    )
+    access_token_lifetime: timedelta = Field(default=10 * MINUTE, ge=MINUTE, le=HOUR)
+    refresh_token_lifetime: timedelta = Field(
+        default=7 * DAY, description="A session that is not refreshed for this long is over."
+    )
+    session_lifetime: timedelta = Field(
+        default=30 * DAY, description="The longest that a login lasts, however often refreshed."
+    )
+    signing_key_lifetime: timedelta = Field(
+        default=30 * DAY,
+        ge=HOUR,
+        description="How long a key signs access tokens before a new one does.",
+    )

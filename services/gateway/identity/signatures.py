@@ -1,0 +1,213 @@
+"""Signed requests: HTTP Message Signatures (RFC 9421) with Content-Digest (RFC 9530).
+
+A signature that is meant for Hostler (`tag="hostler"`) is always checked, and a request whose
+signature does not hold is refused, whether it had to be signed or not. The algorithm is the
+registered key's, never what the message says; each nonce is good once, at all gateways together.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+from uuid import UUID
+
+import http_sf
+from fastapi import Request
+from http_message_signatures.algorithms import (
+    ED25519,  # pyright: ignore[reportPrivateImportUsage] - the documented name
+    HMAC_SHA256,  # pyright: ignore[reportPrivateImportUsage]
+    HTTPSignatureAlgorithm,  # pyright: ignore[reportPrivateImportUsage]
+)
+from http_message_signatures.exceptions import HTTPMessageSignaturesException, InvalidSignature
+from http_message_signatures.resolvers import HTTPSignatureKeyResolver, VerificationKey
+from http_message_signatures.signatures import HTTPMessageVerifier
+from http_message_signatures.structures import VerifyResult
+from starlette.datastructures import Headers
+
+from chassis.database import Database
+from chassis.identity import Caller
+from chassis.leases import Clock
+from chassis.problems import Refusal
+from contracts.errors import ErrorCode
+from contracts.identity import allows
+from services.gateway.identity.request_keys import Algorithm, RequestKey, find_key, use_nonce
+
+LOG = logging.getLogger(__name__)
+TAG = "hostler"
+SKEW = timedelta(seconds=30)
+COMPONENTS = ("@method", "@path", "@query")
+BOUND = ("content-type", "idempotency-key", "if-match", "x-project-id")
+"""Header fields that change what a request does: where one is there, it has to be signed, too."""
+_LONGEST = 4096
+_NONCES = range(16, 129)
+_ALGORITHMS: dict[Algorithm, type[HTTPSignatureAlgorithm]] = {
+    Algorithm.ED25519: ED25519,
+    Algorithm.HMAC_SHA256: HMAC_SHA256,
+}
+_WANTED = ("@method", "@path", "@query", "content-digest")
+_HEADERS = {
+    "WWW-Authenticate": 'Signature realm="hostler"',
+    "Accept-Signature": f"{TAG}=({' '.join(f'{chr(34)}{each}{chr(34)}' for each in _WANTED)})"
+    f';created;keyid;nonce;tag="{TAG}"',
+}
+
+
+def refused(detail: str) -> Refusal:
+    """A 401 that says what a signature is to be like (RFC 9421, 5.1)."""
+    return Refusal(ErrorCode.SIGNATURE_INVALID, detail, headers=_HEADERS)
+
+
+class Signatures:
+    """Checks signatures; `required`: permissions, or `vm.*`, that ask for a signed request."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        pepper: bytes,
+        required: Sequence[str],
+        max_age: timedelta,
+    ) -> None:
+        self.database = database
+        self.clock = clock
+        self.pepper = pepper
+        """What the secrets of hmac-sha256 keys follow from."""
+        self._required = tuple(required)
+        self._max_age = max_age
+
+    @property
+    def are_required(self) -> bool:
+        """Whether anything asks for a signature at all."""
+        return bool(self._required)
+
+    def require(self, request: Request, permission: str) -> None:
+        """A 401 where the permission asks for a signature and the request has none."""
+        if allows(self._required, permission) and signer_of(request) is None:
+            raise refused(f"{permission} asks for a signed request.")
+
+    async def read(self, request: Request, caller: Caller) -> UUID | None:
+        """The key that a request is signed by, None if it is not signed; a 401 if it does not hold."""
+        claimed = _claimed(request.headers)
+        if claimed is None:
+            return None
+        async with self.database.reading() as session:
+            key = await find_key(session, caller, claimed, self.pepper)
+        if key is None:
+            raise refused("The caller has no signing key of this id.")
+        await self._use(key, self._verified(key, request, await request.body()))
+        return key.id
+
+    def _verified(self, key: RequestKey, request: Request, body: bytes) -> VerifyResult:
+        present = [name for name in BOUND if name in request.headers]
+        verifier = _Verifier(key, self.clock)
+        try:
+            (result,) = verifier.verify(  # pyright: ignore[reportUnknownMemberType] - `message`
+                _Signed.of(request),
+                max_age=self._max_age,
+                expect_tag=TAG,
+                require_components=[*COMPONENTS, *present],
+                body=body,
+            )
+        except HTTPMessageSignaturesException as error:
+            LOG.info("a signature of %s was refused: %s", key.id, error)
+            raise refused(str(error) or "The signature does not match the request.") from error
+        return result
+
+    async def _use(self, key: RequestKey, result: VerifyResult) -> None:
+        """Use the nonce up: only of a signature that holds, so that nobody else can."""
+        if result.nonce is None or len(result.nonce) not in _NONCES:
+            raise refused("The signature needs a nonce of 16 to 128 characters.")
+        until = self.clock() + self._max_age + 2 * SKEW
+        async with self.database.session() as session:
+            if not await use_nonce(session, key.id, result.nonce, until):
+                raise refused("A request with this nonce was taken before.")
+
+
+def signer_of(request: Request) -> UUID | None:
+    """The key by which the request was found to be signed."""
+    return cast("UUID | None", getattr(request.state, "signer", None))
+
+
+def _claimed(headers: Headers) -> UUID | None:
+    """The key that the one signature with our tag names; None where there is no such signature.
+
+    Others' signatures, a proxy's say, are not looked at.
+    """
+    said = ", ".join(headers.getlist("signature-input"))
+    if not said:
+        return None
+    if len(said) > _LONGEST:
+        raise refused("Signature-Input is too long.")
+    try:
+        members: dict[str, Any] = cast("Any", http_sf.parse(said.encode(), tltype="dictionary"))
+        ours = [params for _, params in members.values() if params.get("tag") == TAG]
+        named = [UUID(str(each["keyid"])) for each in ours]
+    except (ValueError, TypeError, KeyError) as error:
+        raise refused("Signature-Input cannot be read, or lacks a keyid of ours.") from error
+    if len(named) > 1:
+        raise refused("There is more than one signature for Hostler.")
+    return named[0] if named else None
+
+
+@dataclass(frozen=True)
+class _Signed:
+    """A request as the library wants it: the path and query as they were sent."""
+
+    method: str
+    url: str
+    headers: Headers
+
+    @classmethod
+    def of(cls, request: Request) -> "_Signed":
+        scope = request.scope
+        path: bytes = scope.get("raw_path") or scope["path"].encode()
+        query: bytes = scope["query_string"]
+        target = path.decode("latin-1") + (f"?{query.decode('latin-1')}" if query else "")
+        host = request.headers.get("host", TAG)
+        method: str = request.state.passage.asked
+        return cls(method, f"{scope['scheme']}://{host}{target}", request.headers)
+
+
+class _OneKey(HTTPSignatureKeyResolver):
+    """Knows the key that was looked up, and no other."""
+
+    def __init__(self, key: RequestKey) -> None:
+        self._key = key
+
+    def resolve_public_key(self, key_id: str) -> VerificationKey | None:
+        return self._key.material if key_id == str(self._key.id) else None
+
+
+class _Verifier(HTTPMessageVerifier):
+    """By one key and its algorithm, with the time as the gateway's clock has it."""
+
+    max_clock_skew = SKEW
+
+    def __init__(self, key: RequestKey, clock: Clock) -> None:
+        super().__init__(signature_algorithm=_ALGORITHMS[key.algorithm], key_resolver=_OneKey(key))
+        self._clock = clock
+
+    def validate_created_and_expires(
+        self, sig_input: Any, max_age: timedelta | None = None
+    ) -> None:
+        """As the library does, which asks the machine's clock."""
+        now, params = self._clock(), cast("dict[str, object]", sig_input.params)
+        created, expires = _moment(params.get("created")), _moment(params.get("expires"))
+        if created is None:
+            raise InvalidSignature("The signature does not say when it was created.")
+        if created > now + SKEW:
+            raise InvalidSignature("The signature was created in the future.")
+        if max_age is not None and created + max_age < now - SKEW:
+            raise InvalidSignature("The signature is too old.")
+        if expires is not None and expires < now - SKEW:
+            raise InvalidSignature("The signature has expired.")
+
+
+def _moment(seconds: object) -> datetime | None:
+    if seconds is None:
+        return None
+    try:
+        return datetime.fromtimestamp(cast("int", seconds), UTC)
+    except (ValueError, OverflowError, OSError, TypeError) as error:
+        raise InvalidSignature("The signature names a time that is none.") from error

@@ -1,0 +1,1 @@
+"""How much a caller may ask at a time: rates that all gateways share, and answers held open."""
