@@ -7,7 +7,6 @@ cannot slow the schedule and hide it. Without, it keeps `in_flight` requests und
 
 import asyncio
 import json
-import random
 import sys
 import time
 import uuid
@@ -25,7 +24,7 @@ CONNECT_AT_ONCE = 50
 
 @dataclass(frozen=True)
 class Load:
-    """What to send. `{n}` in paths, headers and body becomes a text that no other request has."""
+    """What to send, the paths in turn. `{n}` in paths, headers and body is another in each request."""
 
     port: int
     paths: tuple[str, ...]
@@ -191,7 +190,7 @@ class _Run:
         if body:
             headers["Content-Type"] = "application/json"
         lines = "".join(f"{k}: {v.replace('{n}', mark)}\r\n" for k, v in headers.items())
-        path = random.choice(wanted.paths).replace("{n}", mark)
+        path = wanted.paths[self._number % len(wanted.paths)].replace("{n}", mark)
         return f"{wanted.method} {path} HTTP/1.1\r\n{lines}\r\n".encode() + body
 
     def answered(self, connection: _Connection, status: str) -> None:
