@@ -10,15 +10,18 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from aiokafka import ConsumerRecord
+from aiokafka import ConsumerRecord, conn
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
 from chassis.settings import Settings
+from chassis.transport import Connection
 from chassis.wire import Record, received
 
 LOG = logging.getLogger(__name__)
+# Aiokafka and FastStream make their connections themselves.
+conn.AIOKafkaConnection = Connection
 
 
 def broker(settings: Settings, client_id: str) -> KafkaBroker:
