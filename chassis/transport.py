@@ -5,7 +5,7 @@ uvloop. Aiokafka (issue 1038) takes the latter for a bug: the task that fetches,
 ends of it, and the consumer stands still until its process is restarted.
 """
 
-# pyright: reportUnknownMemberType=false - aiokafka has no types
+# pyright: reportUnknownMemberType=false
 from typing import Any
 
 from aiokafka.conn import AIOKafkaConnection, CloseReason
