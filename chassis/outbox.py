@@ -12,10 +12,10 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any, Protocol
 
-from sqlalchemy import ARRAY, BigInteger, Row, Select, any_, bindparam, delete, exists, func, select
+from sqlalchemy import ARRAY, BigInteger, Select, any_, bindparam, delete, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from chassis.database import Database
+from chassis.database import Database, Row, Rows, insert_into
 from chassis.leases import NamedLease
 from chassis.rounds import Rounds
 from chassis.tables import OUTBOX
@@ -30,11 +30,18 @@ IDLE_SECONDS = 0.2
 
 async def say(session: AsyncSession, *messages: Message[Body]) -> None:
     """Leave messages to be published, in this order, once the transaction has committed."""
-    await session.execute(OUTBOX.insert(), [_row(message) for message in messages])
+    await insert_and_say(session, messages)
+
+
+async def insert_and_say(
+    session: AsyncSession, messages: Sequence[Message[Body]], *rows_of: Rows
+) -> None:
+    """The same with what the messages are about: on Postgres one statement (`insert_into`)."""
+    await insert_into(session, *rows_of, (OUTBOX, [_row(message) for message in messages]))
     session.info["said"] = True
 
 
-def _row(message: Message[Body]) -> dict[str, object]:
+def _row(message: Message[Body]) -> Row:
     record = encode(message)
     return {
         "topic": record.topic,
@@ -99,7 +106,7 @@ class Relay:
             self._published = [row.id for row in rows]
         return len(rows)
 
-    async def _next(self) -> Sequence[Row[Any]]:
+    async def _next(self) -> Sequence[Any]:
         if self._published and self.database.is_postgres:
             # In `reading` a statement is a transaction of its own.
             async with self.database.reading() as session:

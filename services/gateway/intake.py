@@ -14,7 +14,7 @@ from chassis.errors import HostlerError, Terminal
 from chassis.identity import Caller
 from chassis.ids import new_id
 from chassis.leases import Clock
-from chassis.outbox import say
+from chassis.outbox import insert_and_say, say
 from chassis.problems import Refusal
 from chassis.telemetry import current_traceparent
 from contracts.errors import ErrorCode
@@ -185,17 +185,16 @@ class Intake:
             if isinstance(draft, Draft)
         ]
         drafts = [draft for _, draft in pairs]
-        for table, rows in (
-            (VMS, [draft.made for draft in drafts if draft.made]),
-            (VM_TAGS, [row for draft in drafts for row in draft.tags]),
-            (OPERATIONS, [draft.operation for draft in drafts]),
-        ):
-            if rows:
-                await session.execute(table.insert(), rows)
         if changes := [draft.changed for draft in drafts if draft.changed]:
             await session.execute(_CHANGE, changes)
         if pairs:
-            await say(session, *[_command(asked, draft) for asked, draft in pairs])
+            await insert_and_say(
+                session,
+                [_command(asked, draft) for asked, draft in pairs],
+                (VMS, [draft.made for draft in drafts if draft.made]),
+                (VM_TAGS, [row for draft in drafts for row in draft.tags]),
+                (OPERATIONS, [draft.operation for draft in drafts]),
+            )
 
 
 def _command(asked: Asked, draft: Draft) -> Message[Body]:
