@@ -16,8 +16,10 @@ import uvloop
 from aiokafka import AIOKafkaProducer
 
 from bench.bench import Bench, gateway_port
+from bench.client import cpu_seconds
 from bench.result import Measured, percentile
 from bench.rows.accept import OTHERS
+from bench.spent import each, sentence
 from chassis.ids import new_id
 from chassis.wire import encode
 from contracts.message import Body, Message, utc_now
@@ -50,16 +52,19 @@ async def measure(bench: Bench) -> Measured:
         assert process.stdout is not None  # noqa: S101 - it was asked for
         async with asyncio.timeout(120):
             await process.stdout.readline()
+            used = cpu_seconds(stack)
             said = await _say(stack.kafka, events)
             arrived: dict[str, float] = json.loads(await process.stdout.readline())
+            spent = each(used, cpu_seconds(stack), events)
         await process.wait()
-    waits = [(arrived[each] - at) * 1000 for each, at in said.items() if each in arrived]
+    waits = [(arrived[i] - at) * 1000 for i, at in said.items() if i in arrived]
     row.figure("followers", followers, "")
     row.figure("events that came to all", len(waits), f"of {events}")
     for share in (0.5, 0.95, 0.99):
         row.figure(f"event → last follower, p{share * 100:g}", percentile(waits, share), "ms")
     row.at_least("events that came to all", len(waits) / events, 1)
     row.at_most("event → last follower, p95 in ms", percentile(waits, 0.95), 250)
+    row.limit = sentence(f"an event written to {followers} streams", spent)
     return row
 
 

@@ -1,7 +1,6 @@
 """Commands per second to their outcome, beside a bare openstacksdk loop on the same simulator."""
 
 import asyncio
-import os
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -19,13 +18,13 @@ from bench.client import (
 )
 from bench.load import Load
 from bench.result import Measured, middle
+from bench.spent import each, sentence
 from deploy.local.stack import Stack
 
 VMS = 2000
 BARE = 1000
 THREADS = 8
 ROUNDS = 2
-_ALL = "all together"
 INSTANT = dict.fromkeys(("build", "stop", "start", "reboot", "delete"), 0.0)
 
 
@@ -42,35 +41,19 @@ async def measure(bench: Bench) -> Measured:
             before, done = cpu_seconds(stack), total
             rate, total = await _creates(bench, stack, bench.count(VMS), total)
             creates.append(rate)
-            spent = _spent(before, cpu_seconds(stack), total - done)
+            spent = each(before, cpu_seconds(stack), total - done)
         rate = await _stops(stack, bench.count(VMS), total)
         await _check(row, stack)
     row.figure("bare POST /servers", middle(bare), "/s")
     row.figure("creates to their outcome", middle(creates), "/s")
     for name, milliseconds in spent.items():
         row.figure(f"processor time of a create in {name}", milliseconds, "ms")
+    row.figure("processor time of a create in all", sum(spent.values()), "ms")
     row.figure("stops to their outcome", rate, "/s")
     row.at_least("creates, share of the bare rate", middle(creates) / middle(bare), 0.7)
     row.at_least("creates to their outcome per second", middle(creates), 200)
-    row.limit = _limit(spent)
+    row.limit = sentence("a create", spent)
     return row
-
-
-def _limit(spent: dict[str, float]) -> str:
-    """What the rate is made of: processor time, of which a machine has one second per core."""
-    parts = sorted(((ms, name) for name, ms in spent.items() if name != _ALL), reverse=True)
-    whole, cores = spent[_ALL], os.cpu_count() or 1
-    each = ", ".join(f"{name} {ms:.1f}" for ms, name in parts)
-    return (
-        f"Processor time: a create takes {whole:.1f} ms of it ({each}), so that {cores} cores with "
-        f"nothing else to do carry {cores * 1000 / whole:.0f} creates a second at most."
-    )
-
-
-def _spent(before: dict[str, float], after: dict[str, float], commands: int) -> dict[str, float]:
-    """Milliseconds of processor time per command, by process and in all."""
-    each = {name: (after[name] - before[name]) * 1000 / commands for name in before}
-    return {**each, _ALL: sum(each.values())}
 
 
 async def _creates(bench: Bench, stack: Stack, count: int, before: int) -> tuple[float, int]:
