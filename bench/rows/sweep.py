@@ -38,17 +38,17 @@ async def measure(bench: Bench) -> Measured:
     """All in turns, in seconds."""
     row = Measured("sweep", "a bare loop over the pages of servers/detail (requests, JSON)")
     count = bench.count(SERVERS)
-    async with _cloud_and_database(bench) as (cloud, database):
+    async with cloud_and_database(bench) as (cloud, database):
         await cloud.fill(count)
-        async with _sync(database, cloud.name, explain_seconds=0) as sweeper:
+        async with sweeping(database, cloud.name, explain_seconds=0) as sweeper:
             await _costs(row, sweeper, cloud, count)
-        async with _sync(database, cloud.name) as sweeper:
+        async with sweeping(database, cloud.name) as sweeper:
             await _drift(row, sweeper, cloud, bench)
     return row
 
 
 @asynccontextmanager
-async def _cloud_and_database(bench: Bench) -> AsyncGenerator[tuple["_Control", Database]]:
+async def cloud_and_database(bench: Bench) -> AsyncGenerator[tuple["Control", Database]]:
     """All that sync needs to sweep: the simulator and Postgres, and no broker."""
     simulated = LocalCloud(bench.folder / "cloud")
     database = open_database(bench.folder / "postgres", {})
@@ -59,13 +59,13 @@ async def _cloud_and_database(bench: Bench) -> AsyncGenerator[tuple["_Control", 
         async with httpx.AsyncClient(
             base_url=f"{simulated.url}/control", timeout=300, trust_env=False
         ) as http:
-            yield _Control(simulated.name, http), database
+            yield Control(simulated.name, http), database
     finally:
         await asyncio.to_thread(simulated.stop)
         await asyncio.to_thread(database.stop)
 
 
-class _Control:
+class Control:
     """The simulator's strings, and its servers."""
 
     def __init__(self, name: str, http: httpx.AsyncClient) -> None:
@@ -100,7 +100,7 @@ class _Control:
 
 
 @asynccontextmanager
-async def _sync(database: Database, account: str, **rules: float) -> AsyncGenerator[Sweeper]:
+async def sweeping(database: Database, account: str, **rules: float) -> AsyncGenerator[Sweeper]:
     """Sync's sweeper in this process; it sweeps when it is told."""
     settings = SyncSettings(
         database_url=database.url,
@@ -116,17 +116,17 @@ async def _sync(database: Database, account: str, **rules: float) -> AsyncGenera
         await service.database.close()
 
 
-async def _costs(row: Measured, sweeper: Sweeper, cloud: _Control, count: int) -> None:
-    await _timed(sweeper.sweep_once)
+async def _costs(row: Measured, sweeper: Sweeper, cloud: Control, count: int) -> None:
+    await timed(sweeper.sweep_once)
     bare: list[float] = []
     same: list[float] = []
     some: list[float] = []
     few: list[float] = []
     for _ in range(ROUNDS):
-        bare.append(await _timed(lambda: asyncio.to_thread(cloud.list_bare)))
-        few.append(await _timed(sweeper.sweep_once))
+        bare.append(await timed(lambda: asyncio.to_thread(cloud.list_bare)))
+        few.append(await timed(sweeper.sweep_once))
         same.append(await _full(sweeper))
-        bare.append(await _timed(lambda: asyncio.to_thread(cloud.list_bare)))
+        bare.append(await timed(lambda: asyncio.to_thread(cloud.list_bare)))
         await cloud.change(0.01)
         some.append(await _full(sweeper))
     row.figure(f"bare loop, {count} servers", middle(bare), "s")
@@ -141,7 +141,7 @@ async def _costs(row: Measured, sweeper: Sweeper, cloud: _Control, count: int) -
     )
 
 
-async def _drift(row: Measured, sweeper: Sweeper, cloud: _Control, bench: Bench) -> None:
+async def _drift(row: Measured, sweeper: Sweeper, cloud: Control, bench: Bench) -> None:
     """How long until a change is on its way to Kafka, as sync runs by default."""
     running = asyncio.create_task(sweeper.run())
     seen: list[float] = []
@@ -164,7 +164,7 @@ async def _drift(row: Measured, sweeper: Sweeper, cloud: _Control, bench: Bench)
 async def _full(sweeper: Sweeper) -> float:
     async with sweeper.database.session() as session:
         await session.execute(update(Account).values(next_full_at=None))
-    return await _timed(sweeper.sweep_once)
+    return await timed(sweeper.sweep_once)
 
 
 async def _said(sweeper: Sweeper) -> int:
@@ -172,7 +172,8 @@ async def _said(sweeper: Sweeper) -> int:
         return await session.scalar(select(func.max(OUTBOX.c.id))) or 0
 
 
-async def _timed(what: Callable[[], Awaitable[object]]) -> float:
+async def timed(what: Callable[[], Awaitable[object]]) -> float:
+    """Seconds that something takes; RuntimeError if it says that it was not whole."""
     begun = time.perf_counter()
     if not await what():
         raise RuntimeError("a sweep was not complete")
