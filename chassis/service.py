@@ -83,6 +83,8 @@ class Service:
         self.lag = Lag(name, clock)
         self.stopping = asyncio.Event()
         self.connected = asyncio.Event()
+        self._refused = ""
+        """Why Kafka does not let the service in; empty while it is not known not to."""
         self._works: dict[str, Work] = {
             "relay": self._relay,
             "tidy": self._tidy,
@@ -203,7 +205,12 @@ class Service:
             await asyncio.sleep(1)
 
     async def _connect(self) -> None:
-        await knock(self.settings)
+        try:
+            await knock(self.settings)
+        except ConnectionError as error:
+            self._refused = str(error)
+            raise
+        self._refused = ""
         try:
             await self.broker.start()
         except BaseException:
@@ -262,7 +269,7 @@ class Service:
     async def probe_kafka(self) -> str:
         """Where Kafka is; raises while it does not answer."""
         if not self.connected.is_set() or not await self.broker.ping(timeout=2):
-            raise ConnectionError("no connection")
+            raise ConnectionError(self._refused or "no connection")
         return self.settings.kafka_bootstrap_servers
 
     async def _healthz(self) -> dict[str, str]:

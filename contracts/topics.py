@@ -144,6 +144,12 @@ TOPICS = (
     CANARY,
 )
 
+RETOLD = (VM_COMMANDS, VM_EVENTS, VM_STATE)
+"""What the gateway's read model is told anew from, in this order: what was asked before what
+happened, and snapshots last."""
+FOLLOWED = (VM_EVENTS, VM_STATE)
+"""What other systems read of VMs."""
+
 
 @cache
 def types() -> dict[str, type[Body]]:
