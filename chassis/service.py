@@ -28,6 +28,7 @@ from chassis.consumer import (
     BatchHandler,
     Consumer,
     Handler,
+    OnBury,
     Reader,
     ReadHandler,
     Replayer,
@@ -116,10 +117,19 @@ class Service:
         self._consume(topic, handle_many=handle_many, apart=apart)
 
     def consume_read(
-        self, topic: Topic, read: Reader[ToldT], handle_many: ReadHandler[ToldT]
+        self,
+        topic: Topic,
+        read: Reader[ToldT],
+        handle_many: ReadHandler[ToldT],
+        *,
+        apart: bool = False,
+        on_bury: OnBury | None = None,
     ) -> None:
-        """As `consume_many`, of messages as `read` makes them of records; Poison where it cannot."""
-        self._consume(topic, handle_many=handle_many, read=read)
+        """As `consume_many`, of messages as `read` makes them of records; Poison where it cannot.
+
+        What `on_bury` makes of the record of a dead letter is said together with that.
+        """
+        self._consume(topic, handle_many=handle_many, read=read, apart=apart, on_bury=on_bury)
 
     def _consume(
         self,
@@ -129,6 +139,7 @@ class Service:
         handle_many: ReadHandler[Any] | None = None,
         read: Reader[Any] = decode,
         apart: bool = False,
+        on_bury: OnBury | None = None,
     ) -> None:
         """Add a consumer, in place of the one that the topic has."""
         made = Consumer(
@@ -141,6 +152,7 @@ class Service:
             read=read,
             limit=Limit.of(self.settings, self.clock),
             apart=apart,
+            on_bury=on_bury,
         )
         self.consumers[:] = [each for each in self.consumers if each.topic != topic] + [made]
 

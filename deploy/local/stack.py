@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import IO, Final
 
 from chassis.settings import PREFIX
+from deploy.command_key import public_key
 from deploy.kafka.grants import TOPICS_PRINCIPAL, principal_of
 from deploy.local.broker import Broker, choose_broker, open_broker
 from deploy.local.cloud import GivenCloud, LocalCloud, open_cloud
@@ -84,6 +85,11 @@ class Stack:
     def api_key(self) -> str:
         """An admin's key of the project `demo`."""
         return self._environment.get("HOSTLER_FIRST_API_KEY") or keep(self.folder / "api_key")
+
+    @property
+    def command_key(self) -> str:
+        """What gateways sign commands with. It stays: a broker that is given keeps commands."""
+        return self._environment.get("HOSTLER_COMMAND_KEY") or keep(self.folder / "command_key")
 
     @property
     def kafka(self) -> str:
@@ -174,6 +180,9 @@ class Stack:
         if service_of(name) == "gateway":
             audit = self._ports.get(name.replace("gateway", "audit"), self._ports["audit"])
             mine["HOSTLER_AUDIT_URL"] = f"http://127.0.0.1:{audit}"
+            mine["HOSTLER_COMMAND_KEY"] = self.command_key
+        if service_of(name) == "provisioner":
+            mine["HOSTLER_COMMAND_KEYS"] = json.dumps([public_key(self.command_key)])
         return self._environment | mine
 
     def _start_together(self, parts: Mapping[str, Part]) -> None:

@@ -43,7 +43,7 @@ SAYS = {
         "dead.replays",
         "canary",
     },
-    "provisioner": {"vm.events", "cloud.inventory", "dead.letters", "canary"},
+    "provisioner": {"vm.events", "cloud.inventory", "audit.events", "dead.letters", "canary"},
     "sync": {
         "vm.events",
         "vm.state",
