@@ -9,14 +9,14 @@ from deploy.kafka.admin import AdminError
 from deploy.kafka.certificates import Authority
 from deploy.kafka.grants import ADMIN, BROKER, principals
 from deploy.local.kafka import LocalKafka
-from deploy.local.processes import StartError, free_port
+from deploy.local.processes import free_port
 
 _SCRAM: Final = "org.apache.kafka.common.security.scram.ScramLoginModule"
 _AUTHORIZER: Final = "org.apache.kafka.metadata.authorizer.StandardAuthorizer"
 
 
 class SecuredKafka(LocalKafka):
-    """Lets in whom it knows, by password (SASL_SSL) or certificate (SSL); `start` makes the grants.
+    """Lets in whom it knows, by password (SASL_SSL) or certificate (SSL). It is ready once the grants are made.
 
     Brokers and controllers know each other by certificate.
     """
@@ -30,18 +30,10 @@ class SecuredKafka(LocalKafka):
         self.certificates = {name: self.authority.issue(name) for name in principals()}
         self.passwords = self.folder / "passwords"
 
-    def start(self) -> None:
-        """Return once users and grants are there."""
-        super().start()
+    def is_answering(self) -> bool:
+        """Whether its admin is let in, and has made users and grants."""
         try:
             apply(Settings.model_validate(self.admin()), self.passwords)
-        except AdminError as error:
-            raise StartError(f"Kafka's ACLs could not be applied: {error}") from error
-
-    def is_answering(self) -> bool:
-        """Whether its admin is let in: what it knows of users is there a little after its port."""
-        try:
-            apply(Settings.model_validate(self.admin()))
         except AdminError:
             return False
         return True
