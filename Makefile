@@ -58,7 +58,7 @@ property: $(READY) ## any sequence of commands, kills and losses, in memory; EXA
 
 .PHONY: bench
 bench: $(READY) ## measure everything beside its floor; ROWS="accept reads" some of it, QUICK=1 smaller, MINUTES=60 of memory
-	$(PYTHON) -m bench $(ROWS) $(if $(QUICK),--quick) $(if $(MINUTES),--minutes $(MINUTES))
+	PYTHONPATH=clients/python $(PYTHON) -m bench $(ROWS) $(if $(QUICK),--quick) $(if $(MINUTES),--minutes $(MINUTES))
 
 .PHONY: rebuild
 rebuild: $(READY) ## tell the gateway's read model anew, while it serves: FROM=kafka|audit, DRY=1 only counts

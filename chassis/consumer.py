@@ -32,6 +32,7 @@ BatchHandler = Callable[[AsyncSession, Batch], Awaitable[None]]
 ToldT = TypeVar("ToldT", bound=Traced)
 Reader = Callable[[Record], ToldT]
 ReadHandler = Callable[[AsyncSession, Sequence[tuple[ToldT, Record]]], Awaitable[None]]
+OnBury = Callable[[Record], Message[Body] | None]
 TRIES = 3
 OUTAGE_SECONDS = 1.0
 STOPPED_SECONDS = (1.0, 30.0)
@@ -50,7 +51,7 @@ class Consumer:
     asked: that handler tells by keys of its own what it has had already. `read` is how a record
     becomes a message, by default in full; it raises Poison for one that is none. Without `limit`
     any number of records may become dead letters. One that is `apart` does not wait for batches of
-    other topics.
+    other topics. What `on_bury` makes of a dead letter's record is said with it.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Consumer:
         read: Reader[Any] = decode,
         limit: Limit | None = None,
         apart: bool = False,
+        on_bury: OnBury | None = None,
     ) -> None:
         self.group = group(service)
         self.service = service
@@ -76,6 +78,7 @@ class Consumer:
         self.clock = clock
         self.limit = limit
         self.apart = apart
+        self.on_bury = on_bury
 
     @property
     def stopped(self) -> str:
@@ -221,6 +224,8 @@ class Consumer:
                 data=dead_letter(record, self.group, reason),
             ),
         )
+        if self.on_bury is not None and (more := self.on_bury(record)):
+            await say(session, more)
 
 
 Poisoned = list[tuple[Record, str]]

@@ -6,11 +6,16 @@ What is consumed comes by `subscription`.
 import asyncio
 import logging
 import ssl
+from asyncio import IncompleteReadError
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from aiokafka import ConsumerRecord, conn
+from aiokafka.conn import (
+    create_conn,  # pyright: ignore[reportUnknownVariableType] - its types are half known
+)
+from aiokafka.errors import KafkaConnectionError, KafkaError, SaslAuthenticationFailed
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
@@ -48,7 +53,7 @@ def connection(settings: Settings) -> dict[str, Any]:
     sasl = {
         "sasl_mechanism": settings.kafka_sasl_mechanism,
         "sasl_plain_username": settings.kafka_username,
-        "sasl_plain_password": settings.kafka_password.get_secret_value(),
+        "sasl_plain_password": password(settings),
     }
     return {
         "bootstrap_servers": settings.kafka_bootstrap_servers.split(","),
@@ -59,21 +64,42 @@ def connection(settings: Settings) -> dict[str, Any]:
 
 
 async def knock(settings: Settings) -> None:
-    """Raise OSError unless one of the brokers takes connections.
+    """Raise ConnectionError, which says why, unless one of the brokers lets the service in.
 
-    Asked before the broker is started, which leaves a half-started producer behind if it fails.
+    Asked before the broker is started, which leaves a half-started producer behind if it fails, and
+    does not say what was wrong.
     """
+    options = connection(settings)
+    addresses: list[str] = options.pop("bootstrap_servers")
     refused = ConnectionError("no broker is named")
-    for address in settings.kafka_bootstrap_servers.split(","):
+    for address in addresses:
         host, _, port = address.rpartition(":")
         try:
-            _, writer = await asyncio.wait_for(asyncio.open_connection(host, int(port)), 5)
-        except OSError as error:
-            refused = ConnectionError(f"Kafka at {address}: {str(error) or 'it does not answer'}")
+            made: Any = await create_conn(
+                host, int(port), client_id="hostler-knock", request_timeout_ms=5000, **options
+            )
+        except (OSError, KafkaError, TimeoutError) as error:
+            refused = ConnectionError(f"Kafka at {address}: {_why(error, settings)}")
         else:
-            writer.close()
+            made.close()
             return
     raise refused
+
+
+def _why(error: Exception, settings: Settings) -> str:
+    """What a broker's refusal means, in a sentence."""
+    protocol = settings.kafka_security_protocol
+    match error:
+        case SaslAuthenticationFailed():
+            return f"it refuses the user {settings.kafka_username!r} or the password"
+        case ssl.SSLCertVerificationError():
+            return f"its certificate is not to be trusted: {error.verify_message}"
+        case ssl.SSLError():
+            return f"no TLS could be agreed on ({error.reason or error}); asked with {protocol}"
+        case KafkaConnectionError() | IncompleteReadError() | TimeoutError():
+            return f"it closes, or does not answer, what comes with {protocol}"
+        case _:
+            return str(error) or "it does not answer"
 
 
 def _security(settings: Settings) -> BaseSecurity | None:
@@ -88,16 +114,29 @@ def _security(settings: Settings) -> BaseSecurity | None:
     }
     return mechanisms[settings.kafka_sasl_mechanism](
         username=settings.kafka_username,
-        password=settings.kafka_password.get_secret_value(),
+        password=password(settings),
         ssl_context=context,
         use_ssl=context is not None,
     )
 
 
+def password(settings: Settings) -> str:
+    """The service's password at Kafka, from the settings or the file that they name."""
+    if settings.kafka_password_file is not None:
+        return settings.kafka_password_file.read_text().strip()
+    return settings.kafka_password.get_secret_value()
+
+
 def _ssl_context(settings: Settings) -> ssl.SSLContext:
+    """TLS 1.2 and later, the broker's name checked; with the service's certificate if it has one."""
     context = ssl.create_default_context(cafile=settings.kafka_ssl_cafile)
     if settings.kafka_ssl_certfile:
-        context.load_cert_chain(settings.kafka_ssl_certfile, settings.kafka_ssl_keyfile)
+        key_password = settings.kafka_ssl_key_password
+        context.load_cert_chain(
+            settings.kafka_ssl_certfile,
+            settings.kafka_ssl_keyfile,
+            key_password.get_secret_value() if key_password else None,
+        )
     return context
 
 

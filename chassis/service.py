@@ -28,6 +28,7 @@ from chassis.consumer import (
     BatchHandler,
     Consumer,
     Handler,
+    OnBury,
     Reader,
     ReadHandler,
     Replayer,
@@ -83,6 +84,8 @@ class Service:
         self.lag = Lag(name, clock)
         self.stopping = asyncio.Event()
         self.connected = asyncio.Event()
+        self._refused = ""
+        """Why Kafka does not let the service in; empty while it is not known not to."""
         self._works: dict[str, Work] = {
             "relay": self._relay,
             "tidy": self._tidy,
@@ -114,10 +117,19 @@ class Service:
         self._consume(topic, handle_many=handle_many, apart=apart)
 
     def consume_read(
-        self, topic: Topic, read: Reader[ToldT], handle_many: ReadHandler[ToldT]
+        self,
+        topic: Topic,
+        read: Reader[ToldT],
+        handle_many: ReadHandler[ToldT],
+        *,
+        apart: bool = False,
+        on_bury: OnBury | None = None,
     ) -> None:
-        """As `consume_many`, of messages as `read` makes them of records; Poison where it cannot."""
-        self._consume(topic, handle_many=handle_many, read=read)
+        """As `consume_many`, of messages as `read` makes them of records; Poison where it cannot.
+
+        What `on_bury` makes of the record of a dead letter is said together with that.
+        """
+        self._consume(topic, handle_many=handle_many, read=read, apart=apart, on_bury=on_bury)
 
     def _consume(
         self,
@@ -127,6 +139,7 @@ class Service:
         handle_many: ReadHandler[Any] | None = None,
         read: Reader[Any] = decode,
         apart: bool = False,
+        on_bury: OnBury | None = None,
     ) -> None:
         """Add a consumer, in place of the one that the topic has."""
         made = Consumer(
@@ -139,6 +152,7 @@ class Service:
             read=read,
             limit=Limit.of(self.settings, self.clock),
             apart=apart,
+            on_bury=on_bury,
         )
         self.consumers[:] = [each for each in self.consumers if each.topic != topic] + [made]
 
@@ -203,7 +217,12 @@ class Service:
             await asyncio.sleep(1)
 
     async def _connect(self) -> None:
-        await knock(self.settings)
+        try:
+            await knock(self.settings)
+        except ConnectionError as error:
+            self._refused = str(error)
+            raise
+        self._refused = ""
         try:
             await self.broker.start()
         except BaseException:
@@ -262,7 +281,7 @@ class Service:
     async def probe_kafka(self) -> str:
         """Where Kafka is; raises while it does not answer."""
         if not self.connected.is_set() or not await self.broker.ping(timeout=2):
-            raise ConnectionError("no connection")
+            raise ConnectionError(self._refused or "no connection")
         return self.settings.kafka_bootstrap_servers
 
     async def _healthz(self) -> dict[str, str]:

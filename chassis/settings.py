@@ -51,6 +51,29 @@ def _require_certificate(key: FilePath, info: ValidationInfo) -> FilePath:
     return key
 
 
+def _require_own_certificate(key: FilePath, info: ValidationInfo) -> FilePath:
+    if info.data.get("kafka_ssl_certfile") is None:
+        raise ValueError("needs HOSTLER_KAFKA_SSL_CERTFILE beside it")
+    return key
+
+
+def _require_user(name: str, info: ValidationInfo) -> str:
+    if not name and _is_sasl(info):
+        raise ValueError("is needed with SASL")
+    return name
+
+
+def _require_password(file: FilePath | None, info: ValidationInfo) -> FilePath | None:
+    given = info.data.get("kafka_password", SecretStr("")).get_secret_value()
+    if bool(given) == (file is not None) and (given or _is_sasl(info)):
+        raise ValueError("SASL needs either this or HOSTLER_KAFKA_PASSWORD")
+    return file
+
+
+def _is_sasl(info: ValidationInfo) -> bool:
+    return str(info.data.get("kafka_security_protocol", "")).startswith("SASL")
+
+
 def complaints(error: ValueError | OSError) -> list[str]:
     """What is wrong with the settings, one line each, without values: they may be secret."""
     if isinstance(error, ValidationError):
@@ -109,13 +132,35 @@ class Settings(BaseSettings):
         default=True,
         description="Off only for brokers without idempotent producers (the embedded one).",
     )
-    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        default="PLAINTEXT",
+        description="How brokers know a service: SASL_SSL by user and password over TLS, SSL by its "
+        "certificate (mTLS). The others are for one machine alone.",
+    )
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
-    kafka_username: str = ""
+    kafka_username: Annotated[str, AfterValidator(_require_user)] = Field(
+        default="",
+        validate_default=True,
+        description="The service's own principal; what it may do is in deploy/kafka/grants.py.",
+    )
     kafka_password: SecretStr = SecretStr("")
-    kafka_ssl_cafile: FilePath | None = None
-    kafka_ssl_certfile: FilePath | None = None
-    kafka_ssl_keyfile: FilePath | None = None
+    kafka_password_file: Annotated[FilePath | None, AfterValidator(_require_password)] = Field(
+        default=None,
+        validate_default=True,
+        description="Where the password stands, if HOSTLER_KAFKA_PASSWORD does not say it.",
+    )
+    kafka_ssl_cafile: FilePath | None = Field(
+        default=None, description="Whom to believe about brokers; by default the system's list."
+    )
+    kafka_ssl_certfile: FilePath | None = Field(
+        default=None, description="The service's own certificate, with its chain, for mTLS."
+    )
+    kafka_ssl_keyfile: Annotated[FilePath, AfterValidator(_require_own_certificate)] | None = Field(
+        default=None, description="The certificate's key, where it is not in the same file."
+    )
+    kafka_ssl_key_password: SecretStr | None = Field(
+        default=None, description="What that key is encrypted with, if it is."
+    )
     kafka_batch: int = Field(
         default=500, description="Records that a consumer takes at once, at most."
     )

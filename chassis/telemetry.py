@@ -26,6 +26,11 @@ from contracts.message import Body, Message
 TRACER = trace.get_tracer("hostler")
 CONSUMED = Counter("hostler_messages_consumed", "Messages taken.", ["service", "topic", "type"])
 DEAD = Counter("hostler_dead_letters", "Records given up on.", ["service", "topic"])
+DISTRUSTED = Counter(
+    "hostler_commands_distrusted",
+    "Commands whose signature does not hold; trust: warn (believed) or require (refused).",
+    ["topic", "trust"],
+)
 LAG = Gauge(
     "hostler_consumer_lag", "Records that wait in this replica's partitions.", ["service", "topic"]
 )

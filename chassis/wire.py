@@ -26,8 +26,10 @@ _HEADERS = {
     "ce_actor": "actor",
     "ce_operationid": "operation_id",
     "ce_requestid": "request_id",
+    "ce_hostlersig": "signature",
     "traceparent": "traceparent",
 }
+SIGNATURE = "ce_hostlersig"
 _MESSAGE = Message[Body].__pydantic_validator__
 _NOBODY = UUID(int=0)
 _FIXED = {"ce_specversion": "1.0", "content-type": "application/json"}

@@ -23,6 +23,10 @@ _HEADERS: Json = {
         "ce_actor": {"type": "string"},
         "ce_operationid": {"type": "string", "format": "uuid"},
         "ce_requestid": {"type": "string"},
+        "ce_hostlersig": {
+            "type": "string",
+            "description": "The gateway's signature of a command: key id, a dot, Ed25519.",
+        },
         "traceparent": {"type": "string", "description": "W3C trace context."},
     },
 }

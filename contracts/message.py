@@ -115,6 +115,9 @@ class Message(BaseModel, Generic[DataT_co]):
     operation_id: UUID | None = Field(default=None, description="The operation that it belongs to.")
     request_id: str = Field(default="", description="The HTTP request that began it, `req-…`.")
     traceparent: str = Field(default="", description="W3C trace context.")
+    signature: str = Field(
+        default="", description="The gateway's, of a command: see chassis/seals."
+    )
     data: DataT_co
 
     @property

@@ -15,6 +15,7 @@ from contracts.inventory.events import InventoryEvent
 from contracts.message import Body
 from contracts.operation.commands import OperationCommand
 from contracts.operation.events import OperationEvent
+from contracts.trust.events import CommandRefused
 from contracts.vm.commands import VmCommand
 from contracts.vm.events import State, VmEvent
 
@@ -97,9 +98,9 @@ CLOUD_INVENTORY = Topic(
 )
 AUDIT_EVENTS = Topic(
     name="audit.events",
-    says="Who did, or was refused, what at the door.",
-    carries=_leaves(AccessEvent, IdentityEvent),
-    producers=("gateway",),
+    says="Who did, or was refused, what at the door; and commands that were not the gateway's.",
+    carries=_leaves(AccessEvent, IdentityEvent, CommandRefused),
+    producers=("gateway", "provisioner"),
     consumers=("audit",),
     partitions=3,
     retention=timedelta(days=30),
@@ -143,6 +144,12 @@ TOPICS = (
     REPLAYS,
     CANARY,
 )
+
+RETOLD = (VM_COMMANDS, VM_EVENTS, VM_STATE)
+"""What the gateway's read model is told anew from, in this order: what was asked before what
+happened, and snapshots last."""
+FOLLOWED = (VM_EVENTS, VM_STATE)
+"""What other systems read of VMs."""
 
 
 @cache

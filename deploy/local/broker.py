@@ -19,6 +19,7 @@ from deploy.local.kafka_jars import (
     find_java,
 )
 from deploy.local.processes import StartError
+from deploy.local.secured import SecuredKafka
 
 
 class Broker(Protocol):
@@ -54,6 +55,7 @@ class Kind(StrEnum):
 
     GIVEN = "given"
     KAFKA = "kafka"
+    SECURED = "secured"
     EMBEDDED = "embedded"
 
 
@@ -119,17 +121,23 @@ def open_broker(
             say(f"using the embedded broker: {choice.reason}")
             return EmbeddedBroker(folder, log)
         case Kind.KAFKA:
-            return _open_kafka(choice, folder, say, log)
+            return _open_kafka(choice, folder, say, log, LocalKafka)
+        case Kind.SECURED:
+            return _open_kafka(choice, folder, say, log, SecuredKafka)
 
 
 def _open_kafka(
-    choice: Choice, folder: Path, say: Callable[[str], None], log: Path | None
+    choice: Choice,
+    folder: Path,
+    say: Callable[[str], None],
+    log: Path | None,
+    kind: type[LocalKafka],
 ) -> Broker:
     java = find_java()
     if java is None:  # only where Kafka was forced
         raise StartError(f"{choice.reason}, but there is no Java {MINIMUM_JAVA} or newer here")
     try:
-        return LocalKafka(java, fetch_jars(say), folder, log)
+        return kind(java, fetch_jars(say), folder, log)
     except FetchError as error:
         if choice.forced:
             raise

@@ -27,16 +27,16 @@ class LocalKafka:
 
     def __init__(self, java: str, jars: Path, folder: Path, log: Path | None = None) -> None:
         self._java = [java, *_JVM, *_LOGGING, "-cp", f"{jars}/*"]
-        self._folder = folder.resolve()
-        self._port, self._controller_port = free_port(), free_port()
-        self._properties = self._folder / "server.properties"
+        self.folder = folder.resolve()
+        self.port, self.controller_port = free_port(), free_port()
+        self._properties = self.folder / "server.properties"
         command = [*self._java, "kafka.Kafka", str(self._properties)]
-        self._child = Child("kafka", command, log=log or self._folder / "kafka.log")
+        self._child = Child("kafka", command, log=log or self.folder / "kafka.log")
 
     @property
     def bootstrap_servers(self) -> str:
         """Its address; the same for the life of this object."""
-        return f"127.0.0.1:{self._port}"
+        return f"127.0.0.1:{self.port}"
 
     @property
     def pid(self) -> int | None:
@@ -45,11 +45,15 @@ class LocalKafka:
 
     def start(self) -> None:
         """Return once a metadata request is answered."""
-        if not (self._folder / "data" / "meta.properties").exists():
+        if not (self.folder / "data" / "meta.properties").exists():
             self._format()
         self._properties.write_text(self._settings())
         self._child.start()
-        self._child.wait_until(lambda: probe.answers(self._port), timeout=120)
+        self._child.wait_until(self.is_answering, timeout=120)
+
+    def is_answering(self) -> bool:
+        """Whether a metadata request is answered."""
+        return probe.answers(self.port)
 
     def stop(self) -> None:
         """End it in order (SIGTERM), then by force."""
@@ -60,12 +64,12 @@ class LocalKafka:
         self._child.kill()
 
     def _format(self) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         self._properties.write_text(self._settings())
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         tool = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster}"]
         done = subprocess.run(
-            [*self._java, *tool, "--config", str(self._properties)],
+            [*self._java, *tool, "--config", str(self._properties), *self.first_users()],
             capture_output=True,
             text=True,
             check=False,
@@ -73,16 +77,26 @@ class LocalKafka:
         if done.returncode != 0:
             raise StartError(f"Kafka's storage could not be formatted:\n{done.stderr[-2000:]}")
 
+    def first_users(self) -> list[str]:
+        """What else formatting is told: users that are there from the beginning."""
+        return []
+
+    def listeners(self) -> str:
+        """Where it listens, and to whom."""
+        return f"""\
+listeners=PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{self.controller_port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{self.port}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+"""
+
     def _settings(self) -> str:
         return f"""\
 process.roles=broker,controller
 node.id=1
-controller.quorum.voters=1@127.0.0.1:{self._controller_port}
+controller.quorum.voters=1@127.0.0.1:{self.controller_port}
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:{self._port},CONTROLLER://127.0.0.1:{self._controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{self._port}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
-log.dirs={self._folder / "data"}
+{self.listeners()}\
+log.dirs={self.folder / "data"}
 auto.create.topics.enable=false
 default.replication.factor=1
 offsets.topic.replication.factor=1

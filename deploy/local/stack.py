@@ -11,6 +11,9 @@ from shutil import rmtree
 from types import MappingProxyType
 from typing import IO, Final
 
+from chassis.settings import PREFIX
+from deploy.command_key import public_key
+from deploy.kafka.grants import TOPICS_PRINCIPAL, principal_of
 from deploy.local.broker import Broker, choose_broker, open_broker
 from deploy.local.cloud import GivenCloud, LocalCloud, open_cloud
 from deploy.local.embedded import EmbeddedBroker
@@ -28,9 +31,11 @@ from deploy.local.parts import (
 from deploy.local.postgres import Database, open_database
 from deploy.local.processes import Child, StartError, free_port
 from deploy.local.secret import keep
+from deploy.local.secured import SecuredKafka
 
 SERVICES: Final = ("audit", "sync", "provisioner", "gateway")
 PROJECT: Final = "demo"
+Identify = Callable[[str], dict[str, str]]
 
 
 class Stack:
@@ -38,7 +43,7 @@ class Stack:
 
     `environment` says what it stands on (HOSTLER_KAFKA_BOOTSTRAP_SERVERS, HOSTLER_LOCAL_BROKER,
     HOSTLER_DATABASE_URL, OS_CLOUD, as deploy.local.{broker,postgres,cloud} read them) and goes on
-    to the services. `folder` holds data and logs; one stack at a time may use it.
+    to the services. On HOSTLER_LOCAL_BROKER=secured each has a user of its own. `folder` holds data and logs; one stack at a time may use it.
     `replicas` says of which services there are several processes: the parts `gateway`,
     `gateway.2` and so on. The n-th gateway asks the n-th audit, as far as there are so many.
     """
@@ -64,6 +69,7 @@ class Stack:
             for name in processes_of(service, replicas.get(service, 1))
         }
         self._lock: IO[str] | None = None
+        self._identify: Identify = _nobody
 
     @property
     def base_url(self) -> str:
@@ -79,6 +85,11 @@ class Stack:
     def api_key(self) -> str:
         """An admin's key of the project `demo`."""
         return self._environment.get("HOSTLER_FIRST_API_KEY") or keep(self.folder / "api_key")
+
+    @property
+    def command_key(self) -> str:
+        """What gateways sign commands with. It stays: a broker that is given keeps commands."""
+        return self._environment.get("HOSTLER_COMMAND_KEY") or keep(self.folder / "command_key")
 
     @property
     def kafka(self) -> str:
@@ -118,14 +129,18 @@ class Stack:
 
     def _start_all(self) -> None:
         database, cloud, broker = self._open()
-        topics = Topics(self._environment, self.logs / "topics.log")
+        self._identify = _identities(broker)
+        theirs = self._environment | self._identify(TOPICS_PRINCIPAL)
+        topics = Topics(theirs, self.logs / "topics.log")
         self.parts = {"postgres": database, "cloud": cloud, "broker": broker, "topics": topics}
         self._start_together(self.parts)
         services: dict[str, Part] = {
             name: ServiceProcess(
                 name,
                 self._launch(name),
-                self._settings(name) | database.settings(service_of(name)),
+                self._settings(name)
+                | database.settings(service_of(name))
+                | self._identify(principal_of(service_of(name))),
                 self.logs / f"{name}.log",
             )
             for name in self._ports
@@ -165,6 +180,9 @@ class Stack:
         if service_of(name) == "gateway":
             audit = self._ports.get(name.replace("gateway", "audit"), self._ports["audit"])
             mine["HOSTLER_AUDIT_URL"] = f"http://127.0.0.1:{audit}"
+            mine["HOSTLER_COMMAND_KEY"] = self.command_key
+        if service_of(name) == "provisioner":
+            mine["HOSTLER_COMMAND_KEYS"] = json.dumps([public_key(self.command_key)])
         return self._environment | mine
 
     def _start_together(self, parts: Mapping[str, Part]) -> None:
@@ -218,6 +236,17 @@ class Stack:
     def _end(parts: Iterable[Part]) -> None:
         for part in parts:
             part.stop()
+
+
+def _identities(broker: Broker) -> Identify:
+    """How each user is known to a broker; nothing where it asks nobody who they are."""
+    if not isinstance(broker, SecuredKafka):
+        return _nobody
+    return lambda user: {f"{PREFIX}{k.upper()}": v for k, v in broker.by_password(user).items()}
+
+
+def _nobody(_user: str) -> dict[str, str]:
+    return {}
 
 
 def lock(folder: Path) -> IO[str]:

@@ -1,6 +1,7 @@
 """The gateway put together."""
 
 import asyncio
+import logging
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -14,6 +15,7 @@ from chassis.identity import Vouching
 from chassis.kafka import connection
 from chassis.lag import group_lag
 from chassis.leases import Clock
+from chassis.seals import Signer, seed_of
 from chassis.service import Service
 from contracts.message import utc_now
 from contracts.topics import CANARY, CLOUD_CATALOG, CLOUD_INVENTORY, DEAD_LETTERS, VM_EVENTS
@@ -32,6 +34,7 @@ from services.gateway.identity.addresses import Addresses, AllowList
 from services.gateway.identity.keys import FirstKeys, Keys, derive_pepper
 from services.gateway.identity.mail import Mailer
 from services.gateway.identity.parts import put_together, upkeep
+from services.gateway.identity.sealing import derive
 from services.gateway.identity.signatures import Signatures
 from services.gateway.imports import ImportServers
 from services.gateway.intake import Intake
@@ -66,6 +69,7 @@ from services.gateway.settings import GatewaySettings
 from services.gateway.tidy import Tidy
 from services.gateway.waiting import Endings
 
+LOG = logging.getLogger(__name__)
 ROUTERS = (
     vms.ROUTER,
     actions.ROUTER,
@@ -124,7 +128,10 @@ def build(
     made_keys = Keys(service.database, pepper, clock, settings.key_cache)
     first = settings.first_api_key.get_secret_value() if settings.first_api_key else None
     references = References(clock)
-    intake = Intake(settings.projects, clock, settings.idempotency_retention, references)
+    signer = _signer(settings, secret)
+    intake = Intake(
+        settings.projects, clock, settings.idempotency_retention, references, signer.seal
+    )
     limiter = _limiter(service, settings)
     gateway = Gateway(
         settings=settings,
@@ -218,6 +225,16 @@ def _know(gateway: Gateway) -> None:
     service.background("token-keys", identity.keyring.keep)
     service.background("post", identity.post.run)
     service.background("identity", partial(upkeep, identity, gateway.keys))
+
+
+def _signer(settings: GatewaySettings, secret: str) -> Signer:
+    """What commands are signed with; whoever carries them out is given the public key."""
+    given = settings.command_key
+    signer = Signer(
+        seed_of(given.get_secret_value()) if given else derive(secret, "command signature")
+    )
+    LOG.info("commands are signed; HOSTLER_COMMAND_KEYS of others: %s", signer.public_key)
+    return signer
 
 
 def _limiter(service: Service, settings: GatewaySettings) -> Limiter:

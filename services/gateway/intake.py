@@ -16,6 +16,7 @@ from chassis.ids import new_id
 from chassis.leases import Clock
 from chassis.outbox import insert_and_say, say
 from chassis.problems import Refusal
+from chassis.seals import Seal
 from chassis.telemetry import current_traceparent
 from contracts.errors import ErrorCode
 from contracts.message import Body, Command, Message
@@ -67,8 +68,13 @@ class Accepted:
     """The operation's row with its turn, where it was made now."""
 
 
+def as_it_is(message: Message[Body]) -> Message[Body]:
+    """No signature."""
+    return message
+
+
 class Intake:
-    """Accepts commands."""
+    """Accepts commands. Each is said as `seal` makes it: signed, where the gateway runs."""
 
     def __init__(
         self,
@@ -76,11 +82,13 @@ class Intake:
         clock: Clock,
         keys_kept: timedelta,
         references: References,
+        seal: Seal = as_it_is,
     ) -> None:
         self.accounts = accounts
         self.clock = clock
         self.keys_kept = keys_kept
         self.references = references
+        self.seal = seal
 
     async def accept(self, session: AsyncSession, asked: Asked) -> Accepted:
         """Write the operation down and say its command, in the caller's transaction.
@@ -137,7 +145,8 @@ class Intake:
         values = steering.asked(asked.command, operation, asked.caller.actor, now)
         mine = OPERATIONS.c.id == operation.id
         await session.execute(update(OPERATIONS).where(mine).values(values))
-        await say(session, _message(asked, vm, asked.command, (new_id(), operation.id), now))
+        steered = _message(asked, vm, asked.command, (new_id(), operation.id), now)
+        await say(session, self.seal(steered))
 
     async def _drafts(
         self, session: AsyncSession, many: Sequence[Asked], now: datetime
@@ -190,7 +199,7 @@ class Intake:
         if pairs:
             await insert_and_say(
                 session,
-                [_command(asked, draft) for asked, draft in pairs],
+                [self.seal(_command(asked, draft)) for asked, draft in pairs],
                 (VMS, [draft.made for draft in drafts if draft.made]),
                 (VM_TAGS, [row for draft in drafts for row in draft.tags]),
                 (OPERATIONS, [draft.operation for draft in drafts]),

@@ -21,20 +21,18 @@ from chassis.settings import Settings
 from chassis.wire import Poison, decode
 from contracts.identity import Role
 from contracts.message import Body, Message, utc_now
-from contracts.topics import VM_COMMANDS, VM_EVENTS, VM_STATE, types
+from contracts.topics import RETOLD, types
 from services.gateway.forwarding import Audit
 from services.gateway.merging import Merge
 from services.gateway.retelling import Retold
 from services.gateway.settings import GatewaySettings
 
-SOURCES = (VM_COMMANDS, VM_EVENTS, VM_STATE)
-"""In this order: what was asked before what happened, and snapshots last."""
 Messages = AsyncGenerator[Message[Body]]
 
 
 async def from_kafka(settings: Settings) -> Messages:
     """All that stands on Kafka when a topic's turn comes. What no consumer could read is left out."""
-    for topic in SOURCES:
+    for topic in RETOLD:
         consumer: Any = AIOKafkaConsumer(
             topic.name,
             **connection(settings),

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr
 
+from chassis.seals import seed_of
 from chassis.settings import Port
 from contracts.identity import Scope
 from contracts.vm.events import DriftChoice
@@ -20,6 +21,11 @@ def _require_names(projects: dict[str, str]) -> dict[str, str]:
     if "*" in projects:
         raise ValueError("no project may be named *: to audit it stands for all of them")
     return projects
+
+
+def _require_seed(key: SecretStr) -> SecretStr:
+    seed_of(key.get_secret_value())
+    return key
 
 
 def _require_redis(url: SecretStr) -> SecretStr:
@@ -54,6 +60,12 @@ class GatewaySettings(IdentitySettings):
         min_length=32,
         description="Keys the hashes of API keys and signs page markers; by default derived from "
         "HOSTLER_INTERNAL_SECRET. Changing it makes all API keys invalid.",
+    )
+    command_key: Annotated[SecretStr, AfterValidator(_require_seed)] | None = Field(
+        default=None,
+        description="The Ed25519 key that commands are signed with: 32 bytes in base64, the same in "
+        "all gateways; `python -m deploy.command_key` makes one. By default it follows from "
+        "HOSTLER_INTERNAL_SECRET, which audit has, too.",
     )
     key_cache: timedelta = Field(
         default=timedelta(seconds=5),

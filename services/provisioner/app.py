@@ -15,6 +15,7 @@ from contracts.topics import CLOUD_INVENTORY, VM_COMMANDS, VM_EVENTS
 from drivers import registry
 from drivers.base import Driver
 from services.provisioner import ledger
+from services.provisioner.believing import Believing
 from services.provisioner.clouds import Clouds
 from services.provisioner.handlers import Handlers, read_sights
 from services.provisioner.line import move_up
@@ -41,7 +42,14 @@ class Provisioner(Service):
         self.worker = Worker(self.database, clouds, outcome, settings, clock)
         self.retention = settings.operation_retention
         handlers = Handlers(settings, self.worker.wake, clock)
-        self.consume_many(VM_COMMANDS, handlers.on_vm_commands, apart=True)
+        believing = Believing(settings, clock)
+        self.consume_read(
+            VM_COMMANDS,
+            believing.read,
+            handlers.on_vm_commands,
+            apart=True,
+            on_bury=believing.on_bury,
+        )
         self.consume_read(VM_EVENTS, read_sights, handlers.on_vm_events)
         self.background("worker", self._work)
         self.background("leases", self.worker.renew_leases)

@@ -1,17 +1,41 @@
 """What the provisioner is told from its environment."""
 
 from datetime import timedelta
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, ValidationInfo
 
+from chassis.seals import Keyring, Trust
 from chassis.settings import Settings
+
+
+def _require_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
+    Keyring(keys)
+    return keys
+
+
+def _require_some(trust: Trust | None, info: ValidationInfo) -> Trust:
+    keys: tuple[str, ...] = info.data.get("command_keys", ())
+    if trust in {Trust.WARN, Trust.REQUIRE} and not keys:
+        raise ValueError("needs HOSTLER_COMMAND_KEYS beside it")
+    return trust or (Trust.REQUIRE if keys else Trust.OFF)
 
 
 class ProvisionerSettings(Settings):
     """The shared settings and the provisioner's own."""
 
     driver: str = Field(default="openstack", description="A name of drivers/registry.py.")
+    command_keys: Annotated[tuple[str, ...], AfterValidator(_require_keys)] = Field(
+        default=(),
+        description="The public keys of gateways whose commands are carried out, as a JSON list: "
+        '`["KEY", "KEY until 2026-12-01T00:00:00Z"]`; several while one takes another\'s place.',
+    )
+    command_signatures: Annotated[Trust | None, AfterValidator(_require_some)] = Field(
+        default=None,
+        validate_default=True,
+        description="What becomes of commands that none of these has signed: believed (`off`), told "
+        "in the log and believed (`warn`), refused (`require`). By default refused, if there are keys.",
+    )
     account_concurrency: int = Field(
         default=64,
         ge=1,

@@ -1,0 +1,1 @@
+"""Trust between services: what was refused, and why."""
