@@ -13,13 +13,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from chassis.database import Database
 from chassis.leases import Clock
 from chassis.outbox import say
-from contracts.access.identity import FactorAsked, LoginFailed, UserLocked
+from contracts.access.identity import FactorAsked, FactorFailed, LoginFailed, UserLocked
 from services.gateway.identity.challenge import unauthenticated
 from services.gateway.identity.emails import folded
 from services.gateway.identity.factors import kinds
 from services.gateway.identity.halfway import HalfLogins, Halfway, over
 from services.gateway.identity.methods import PASSWORD, Evidence, by_factor, by_password
-from services.gateway.identity.passkeys import Answer
+from services.gateway.identity.passkeys import Answer, Judged
 from services.gateway.identity.passwords import Passwords
 from services.gateway.identity.proofs import Proof
 from services.gateway.identity.proving import Proving
@@ -101,18 +101,28 @@ class Login:
         passkeys, opened = self._proving.ways.passkeys, None
         async with self.database.session() as session:
             judged = await passkeys.judge(session, answer, "passkey_login")
-            if judged is not None:
-                row = await find(session, judged.user_id, lock=True)
-                is_active = row.state == UserState.ACTIVE.value
-                if is_active and await passkeys.use(session, judged):
-                    shown = by_factor("passkey", self.clock())
-                    opened = await self._open(session, row.id, asking, shown)
-            if opened is None:
-                whose = judged.user_id if judged else None
-                await self._tell_refused(session, str(answer.get("id")), whose, asking)
+            if judged is None:
+                await self._tell_refused(session, str(answer.get("id")), None, asking)
+            else:
+                opened = await self._let_in_by_passkey(session, judged, asking)
         if opened is None:
             raise unauthenticated("The passkey does not hold, or the account cannot be used now.")
         return opened
+
+    async def _let_in_by_passkey(
+        self, session: AsyncSession, judged: Judged, asking: Asking
+    ) -> Open | None:
+        row = await find(session, judged.user_id, lock=True)
+        if row.state != UserState.ACTIVE.value:
+            await self._tell_refused(session, row.email, row.id, asking)
+            return None
+        if not await self._proving.ways.passkeys.use(session, judged):
+            copied = FactorFailed(
+                user_id=row.id, kind="passkey", at="login", why="copied", address=asking.address
+            )
+            await self._say(session, copied, row.id, asking)
+            return None
+        return await self._open(session, row.id, asking, by_factor("passkey", self.clock()))
 
     async def confirm(self, row: Row[Any], password: str, asking: Asking) -> None:
         """The same question to somebody who is logged in: a 401 if it is not their password."""
@@ -176,7 +186,7 @@ class Login:
     async def _say(
         self,
         session: AsyncSession,
-        data: LoginFailed | UserLocked | FactorAsked,
+        data: LoginFailed | UserLocked | FactorAsked | FactorFailed,
         subject: UUID | str,
         asking: Asking,
     ) -> None:

@@ -60,12 +60,13 @@ class StepUp:
 
     async def require_enrolled(self, bearer: Bearer) -> None:
         """A 403 for a user whose role has to have a second factor and who has none; a 401 if unshown."""
-        if not self._has_to(bearer) or SEVERAL in bearer.amr:
+        if not self._has_to(bearer):
             return
-        if await self._has_factor(bearer):
+        if not await self._has_factor(bearer):
+            said = f"Your role asks for a second factor: POST {ENROL}, or a passkey."
+            raise Refusal(ErrorCode.FACTOR_REQUIRED, said, enrol=ENROL)
+        if SEVERAL not in bearer.amr:
             raise self._stale(several=True)
-        said = f"Your role asks for a second factor: POST {ENROL}, or a passkey."
-        raise Refusal(ErrorCode.FACTOR_REQUIRED, said, enrol=ENROL)
 
     async def ask_for_passkey(self, bearer: Bearer) -> dict[str, Any]:
         """What a browser is to be asked for."""

@@ -213,6 +213,8 @@ async def test_who_has_to_have_a_factor_may_only_enrol_until_they_have(
     assert (await bob.ask("GET", "/v1/vms")).status_code == 200
     await ada.enrol()
     assert (await ada.ask("GET", "/v1/vms")).status_code == 200
+    await ada.ask("DELETE", f"/v1/me/factors/{ada.factor_id}")
+    assert (await ada.ask("GET", "/v1/vms")).status_code == 403
 
 
 async def test_who_has_to_have_a_factor_has_to_show_it_in_sessions_of_before(
