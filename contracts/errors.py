@@ -25,6 +25,8 @@ class ErrorCode(StrEnum):
     HEADERS_TOO_LARGE = "headers_too_large"
     RATE_LIMITED = "rate_limited"
     SIGNATURE_INVALID = "signature_invalid"
+    STEP_UP_REQUIRED = "step_up_required"
+    FACTOR_REQUIRED = "factor_required"
     UNAVAILABLE = "unavailable"
     INTERNAL = "internal"
     CLOUD_REFUSED = "cloud_refused"
@@ -68,6 +70,8 @@ MEANINGS: dict[ErrorCode, Meaning] = {
     ErrorCode.HEADERS_TOO_LARGE: Meaning(431, False, "Too many header fields, or too long ones."),
     ErrorCode.RATE_LIMITED: Meaning(429, True, "Too many requests; Retry-After says how long."),
     ErrorCode.SIGNATURE_INVALID: Meaning(401, False, "Sign the request: its signature is no good."),
+    ErrorCode.STEP_UP_REQUIRED: Meaning(401, False, "Prove anew that it is you, then try again."),
+    ErrorCode.FACTOR_REQUIRED: Meaning(403, False, "Enrol a second factor first."),
     ErrorCode.UNAVAILABLE: Meaning(503, True, "A dependency is down; try again later."),
     ErrorCode.INTERNAL: Meaning(500, False, "A bug in Hostler; the request id finds its trace."),
     ErrorCode.CLOUD_REFUSED: Meaning(502, False, "The cloud refused the request."),

@@ -15,6 +15,7 @@ from contracts.message import Event
 
 Alias = Annotated[str, Field(description="A keyed hash of the e-mail address.")]
 Address = Annotated[str | None, Field(description="Where the request came from.")]
+Factor = Literal["totp", "passkey"]
 Ended = Literal["logout", "logout_everywhere", "reuse", "password", "state"]
 
 
@@ -92,6 +93,7 @@ class SessionOpened(Event):
     user_id: UUID
     session_id: UUID
     address: Address = None
+    amr: tuple[str, ...] = Field(default=(), description="How they proved it was them (RFC 8176).")
 
 
 class SessionClosed(Event):
@@ -111,6 +113,82 @@ class RefreshReused(Event):
     session_id: UUID
     address: Address = None
     closed: bool = Field(description="False within the seconds in which it may be a double.")
+
+
+class FactorAsked(Event):
+    """A password was right, and a second factor was asked for: no session yet."""
+
+    type: Literal["factor.asked.v1"] = "factor.asked.v1"
+    user_id: UUID
+    address: Address = None
+
+
+class FactorEnrolled(Event):
+    """A user has one more second factor, and has shown that they hold it."""
+
+    type: Literal["factor.enrolled.v1"] = "factor.enrolled.v1"
+    user_id: UUID
+    factor_id: UUID
+    kind: Factor
+
+
+class FactorRemoved(Event):
+    """A user removed a second factor."""
+
+    type: Literal["factor.removed.v1"] = "factor.removed.v1"
+    user_id: UUID
+    factor_id: UUID
+    kind: Factor
+    left: int = Field(description="How many second factors the user still has.")
+
+
+class FactorFailed(Event):
+    """A second factor was refused."""
+
+    type: Literal["factor.failed.v1"] = "factor.failed.v1"
+    user_id: UUID
+    kind: Factor | Literal["recovery_code"]
+    at: Literal["login", "step_up"]
+    why: Literal["wrong", "replayed", "copied", "locked"] = Field(
+        description="`replayed`: the code was used before. `copied`: the passkey's counter went "
+        "back, so there may be a copy of it. `locked`: not compared, after too many wrong ones."
+    )
+    locked_until: datetime | None = None
+    address: Address = None
+
+
+class FactorsReset(Event):
+    """An admin of the platform took all second factors from a user."""
+
+    type: Literal["factors.reset.v1"] = "factors.reset.v1"
+    user_id: UUID
+    removed: int = Field(description="How many there were.")
+
+
+class RecoveryCodesMade(Event):
+    """A user was shown new recovery codes; those of before are worth nothing."""
+
+    type: Literal["recovery_codes.made.v1"] = "recovery_codes.made.v1"
+    user_id: UUID
+    count: int
+
+
+class RecoveryCodeUsed(Event):
+    """A recovery code was used up in place of a second factor."""
+
+    type: Literal["recovery_code.used.v1"] = "recovery_code.used.v1"
+    user_id: UUID
+    left: int
+
+
+class SessionRaised(Event):
+    """A user proved anew, within a session, that it is them."""
+
+    type: Literal["session.raised.v1"] = "session.raised.v1"
+    user_id: UUID
+    session_id: UUID
+    amr: tuple[str, ...] = Field(description="How (RFC 8176).")
+    address: Address = None
 
 
 class TokenKeyMade(Event):
@@ -134,6 +212,14 @@ IdentityEvent = Annotated[
     | SessionOpened
     | SessionClosed
     | RefreshReused
+    | FactorAsked
+    | FactorEnrolled
+    | FactorRemoved
+    | FactorFailed
+    | FactorsReset
+    | RecoveryCodesMade
+    | RecoveryCodeUsed
+    | SessionRaised
     | TokenKeyMade,
     Field(discriminator="type"),
 ]

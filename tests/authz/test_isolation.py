@@ -110,6 +110,18 @@ ROUTES = [
     Route("PATCH", "/v1/me", VIEWER, "own", {"name": "mine"}),
     Route("POST", "/v1/me/password", VIEWER, "own", {"current": "x", "password": "y"}),
     Route("POST", "/v1/me/email", VIEWER, "own", {"email": "eve@example.org", "password": "x"}),
+    Route("GET", "/v1/me/factors", VIEWER, "own"),
+    Route("POST", "/v1/me/factors/totp", VIEWER, "own", {"name": "mine"}),
+    Route("POST", "/v1/me/factors/{factor_id}/confirm", VIEWER, "own", {"code": "000000"}),
+    Route("POST", "/v1/me/factors/passkey/options", VIEWER, "own"),
+    Route("POST", "/v1/me/factors/passkey", VIEWER, "own", {"name": "mine", "passkey": {}}),
+    Route("DELETE", "/v1/me/factors/{factor_id}", VIEWER, "own"),
+    Route("POST", "/v1/me/recovery-codes", VIEWER, "own"),
+    Route("GET", "/v1/me/sessions", VIEWER, "own"),
+    Route("DELETE", "/v1/me/sessions/{session_id}", VIEWER, "own"),
+    Route("DELETE", "/v1/users/{user_id}/factors", ADMIN, "own"),
+    Route("POST", "/v1/auth/step-up", VIEWER, "own", {"code": "000000"}),
+    Route("POST", "/v1/auth/step-up/options", VIEWER, "own"),
     Route("GET", "/v1/permissions", VIEWER, "own"),
     Route("POST", "/v1/auth/logout-everywhere", VIEWER, "own"),
     Route("POST", "/v1/auth/token-keys", ADMIN, "own", {}),
@@ -120,6 +132,10 @@ ROUTES = [
     Route("POST", "/v1/auth/register", VIEWER, "own", {}, is_open=True),
     Route("POST", "/v1/auth/password", VIEWER, "own", {}, is_open=True),
     Route("POST", "/v1/auth/email", VIEWER, "own", {}, is_open=True),
+    Route("POST", "/v1/auth/second-factor", VIEWER, "own", {}, is_open=True),
+    Route("POST", "/v1/auth/second-factor/options", VIEWER, "own", {}, is_open=True),
+    Route("POST", "/v1/auth/passkey/options", VIEWER, "own", is_open=True),
+    Route("POST", "/v1/auth/passkey", VIEWER, "own", {}, is_open=True),
 ]
 
 
@@ -143,6 +159,8 @@ async def ids(gateway: Gateway, clients: Clients) -> dict[str, str]:
         "vm_id": vm["id"],
         "operation_id": operations[0]["id"],
         "verification_id": operations[0]["id"],
+        "factor_id": operations[0]["id"],
+        "session_id": operations[0]["id"],
         "key_id": keys[-1]["id"],
         "flavor_id": "f-1",
         "image_id": "i-1",
@@ -175,7 +193,10 @@ async def test_no_route_opens_without_a_key(clients: Clients, ids: dict[str, str
 def test_only_routes_for_those_without_a_credential_are_open() -> None:
     assert [route.name for route in ROUTES if route.is_open] == [
         f"POST /v1/auth/{each}"
-        for each in ("login", "refresh", "logout", "forgot", "register", "password", "email")
+        for each in (
+            *("login", "refresh", "logout", "forgot", "register", "password", "email"),
+            *("second-factor", "second-factor/options", "passkey/options", "passkey"),
+        )
     ]
 
 

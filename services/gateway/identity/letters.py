@@ -58,6 +58,43 @@ class Letters:
         )
         return Letter(to, "Your e-mail address at Hostler was changed", text)
 
+    def factor_added(self, to: str) -> Letter:
+        """After a second factor was enrolled."""
+        return self._told(
+            to, "There is a new second factor", "Your account at {url} has a new second factor."
+        )
+
+    def factor_removed(self, to: str) -> Letter:
+        """After one was removed."""
+        return self._told(
+            to,
+            "A second factor was removed",
+            "A second factor of your account at {url} was removed.",
+        )
+
+    def factors_reset(self, to: str) -> Letter:
+        """After an admin has taken them all."""
+        said = (
+            "An admin has removed all second factors of your account at {url}, and ended all of its "
+            "sessions. Log in with your password, and enrol a second factor anew."
+        )
+        return self._told(to, "Your second factors were removed", said)
+
+    def recovery_code_used(self, to: str, left: int) -> Letter:
+        """After a recovery code came in place of a second factor. `left`: how many there are yet."""
+        said = (
+            "Somebody proved that they are you with a recovery code of your account at {url}. "
+            f"There are {left} left; you can have new ones made at any time."
+        )
+        return self._told(to, "A recovery code was used", said)
+
+    def _told(self, to: str, subject: str, said: str) -> Letter:
+        text = (
+            f"{said.format(url=self._public_url)}\n\nIf it was not you, choose a new password at "
+            "once, and tell the people who run it.\n"
+        )
+        return Letter(to, f"{subject} - Hostler", text)
+
     def _how(self, purpose: Purpose, token: str) -> str:
         if self._page is not None:
             return f"{self._page}#purpose={purpose}&token={token}"

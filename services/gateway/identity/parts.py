@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from urllib.parse import urlsplit
+from uuid import UUID
 
 from sqlalchemy import delete
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -13,21 +15,31 @@ from chassis.leases import Clock
 from chassis.outbox import say
 from chassis.service import Service
 from contracts.access.identity import UserInvited
+from services.gateway.identity.challenges import Challenges
+from services.gateway.identity.factors import Factors
+from services.gateway.identity.halfway import HalfLogins
 from services.gateway.identity.keys import USED_EVERY, Keys
 from services.gateway.identity.letters import Letters
 from services.gateway.identity.links import Links
 from services.gateway.identity.login import Login
 from services.gateway.identity.mail import Mailer, Shown, Smtp
+from services.gateway.identity.methods import Evidence
 from services.gateway.identity.passing import Passing
+from services.gateway.identity.passkeys import Passkeys, Site
 from services.gateway.identity.passwords import Passwords
 from services.gateway.identity.post import Lifetimes, Post
+from services.gateway.identity.proving import Proving, Ways
+from services.gateway.identity.recovery import RecoveryCodes
 from services.gateway.identity.saying import SOURCE, Aliases, told
 from services.gateway.identity.sealing import Seal, derive
 from services.gateway.identity.sessions import Open, Sessions
 from services.gateway.identity.settings import IdentitySettings
 from services.gateway.identity.signing import Keyring
-from services.gateway.identity.tables import LINKS, SESSIONS, SIGNING_KEYS
+from services.gateway.identity.stepup import Rules, StepUp
+from services.gateway.identity.tables import CHALLENGES, LINKS, SESSIONS, SIGNING_KEYS
 from services.gateway.identity.tokens import AccessTokens
+from services.gateway.identity.totp import Totp
+from services.gateway.identity.tries import at_codes, at_passwords
 from services.gateway.identity.users import NewUser, add, find, memberships
 
 
@@ -47,14 +59,20 @@ class Identity:
     post: Post
     login: Login
     passing: Passing
+    factors: Factors
+    step_up: StepUp
 
     async def access_token(self, opened: Open) -> str:
         """An access token for a session, with what its user may do now."""
+        return await self.token_of(opened.user_id, opened.id, opened.shown)
+
+    async def token_of(self, user_id: UUID, session_id: UUID, shown: Evidence) -> str:
+        """The same, for one whose user has shown this."""
         async with self.database.reading() as session:
-            row = await find(session, opened.user_id)
+            row = await find(session, user_id)
             projects = (await memberships(session, [row.id]))[row.id]
         bearer = self.tokens.bearer(
-            row.id, opened.id, row.version, projects, is_platform_admin=row.is_admin
+            row.id, session_id, row.version, projects, is_platform_admin=row.is_admin, shown=shown
         )
         return await self.tokens.sign(bearer)
 
@@ -77,6 +95,7 @@ class Identity:
                 (LINKS, LINKS.c.expires_at),
                 (SESSIONS, SESSIONS.c.expires_at),
                 (SIGNING_KEYS, SIGNING_KEYS.c.ends_at),
+                (CHALLENGES, CHALLENGES.c.expires_at),
             ):
                 await session.execute(delete(table).where(ends < now))
 
@@ -118,9 +137,24 @@ def put_together(
         lifetimes=Lifetimes(settings.invitation_lifetime, settings.reset_lifetime),
         clock=service.shared_clock,
     )
-    login = Login(
-        database, passwords, sessions, aliases, clock=clock, lock_after=settings.lock_after
+    challenges = Challenges(clock)
+    ways = Ways(
+        Totp(Seal(derive(secret, "second factors")), clock),
+        RecoveryCodes(derive(secret, "recovery codes"), clock),
+        Passkeys(_site(settings), challenges, clock),
     )
+    proving = Proving(database, ways, at_codes(settings.lock_after), post, clock=clock)
+    login = Login(
+        database,
+        passwords,
+        sessions,
+        aliases,
+        proving=proving,
+        halves=HalfLogins(derive(secret, "half logins"), settings.public_url, challenges, clock),
+        tries=at_passwords(settings.lock_after),
+        clock=clock,
+    )
+    rules = Rules(settings.step_up_actions, settings.step_up_age, settings.factors_required)
     return Identity(
         database=database,
         clock=clock,
@@ -136,6 +170,8 @@ def put_together(
         passing=Passing(
             database, passwords, sessions, links, post, login=login, aliases=aliases, clock=clock
         ),
+        factors=Factors(database, ways, sessions, post, clock=clock),
+        step_up=StepUp(rules, sessions, login, proving, clock),
     )
 
 
@@ -145,6 +181,12 @@ async def upkeep(identity: Identity, keys: Keys) -> None:
         await asyncio.sleep(USED_EVERY.total_seconds())
         await keys.note_used()
         await identity.tidy()
+
+
+def _site(settings: IdentitySettings) -> Site:
+    public = urlsplit(settings.public_url)
+    origins = tuple(settings.passkey_origins) or (f"{public.scheme}://{public.netloc}",)
+    return Site(settings.passkey_domain or public.hostname or "", origins)
 
 
 def _mailer(settings: IdentitySettings, show: Callable[[str], None]) -> Mailer:

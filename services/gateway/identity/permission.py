@@ -10,6 +10,7 @@ from chassis.errors import Terminal
 from chassis.identity import Caller
 from chassis.ids import new_id
 from chassis.outbox import say
+from chassis.problems import Refusal
 from contracts.access.events import Refused
 from contracts.errors import ErrorCode
 from contracts.identity import Role
@@ -33,6 +34,9 @@ BEARER = HTTPBearer(
     auto_error=False,
 )
 Credentials = HTTPAuthorizationCredentials
+STEP_UP = "step_up"
+"""What stands in `access.refused` where a second factor is missing."""
+_READING = {"GET", "HEAD"}
 PERMISSIONS: dict[str, Role] = {}
 """Every permission that a route asks for, with the role that covers it."""
 
@@ -58,7 +62,7 @@ async def identify(request: Request, key: str | None, credentials: Credentials |
         return caller
     if credentials is None:
         raise unauthenticated()
-    bearer = await _bearer(gateway, credentials.credentials)
+    bearer = request.state.bearer = await _bearer(gateway, credentials.credentials)
     if bearer is None:
         raise unauthenticated("The token does not hold: refresh it, or log in.", tried=True)
     return acting_in(bearer, _user(bearer), wanted) or _user(bearer)
@@ -92,6 +96,7 @@ def permit(role: Role, permission: str) -> Permit:
             await tell_refused(gateway_of(request), request, caller, permission)
         caller.needs(role, permission)
         gateway_of(request).signatures.require(request, permission)
+        await require_fresh(request, caller, permission)
         return caller
 
     return permitted
@@ -105,9 +110,39 @@ def permit_platform(permission: str) -> Permit:
         if not caller.is_platform_admin:
             await tell_refused(gateway_of(request), request, caller, permission)
             raise Terminal(ErrorCode.FORBIDDEN, f"{permission} is for admins of the platform.")
+        await require_fresh(request, caller, permission)
         return caller
 
     return permitted
+
+
+async def require_fresh(request: Request, caller: Caller, permission: str) -> None:
+    """A 401 where a change asks a user for a second factor that was shown just now."""
+    bearer, gateway = bearer_of(request), gateway_of(request)
+    if bearer is None or request.method in _READING:
+        return
+    try:
+        await gateway.identity.step_up.require_for(bearer, permission)
+    except Refusal:
+        await tell_refused(gateway, request, caller, STEP_UP)
+        raise
+
+
+async def require_enrolled(request: Request, caller: Caller) -> None:
+    """A 403 where a user of this role has to have a second factor, and has none."""
+    bearer, gateway = bearer_of(request), gateway_of(request)
+    if bearer is None:
+        return
+    try:
+        await gateway.identity.step_up.require_enrolled(bearer)
+    except Refusal:
+        await tell_refused(gateway, request, caller, STEP_UP)
+        raise
+
+
+def bearer_of(request: Request) -> Bearer | None:
+    """What the access token said, that the router's guard took; None for a key."""
+    return cast("Bearer | None", getattr(request.state, "bearer", None))
 
 
 async def tell_refused(gateway: Gateway, request: Request, caller: Caller, permission: str) -> None:

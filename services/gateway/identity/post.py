@@ -6,6 +6,7 @@ so that asking for a link does the same work whether there is such an account or
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -24,12 +25,24 @@ from services.gateway.identity.emails import folded
 from services.gateway.identity.letters import Letters
 from services.gateway.identity.links import Links
 from services.gateway.identity.mail import Letter, Mailer, UndeliverableError
+from services.gateway.identity.recovery import left
 from services.gateway.identity.saying import told, user
 from services.gateway.identity.tables import MAIL, USERS
 from services.gateway.identity.users import NewUser, UserState, add, by_email
 
 LOG = logging.getLogger(__name__)
-Kind = Literal["invitation", "registration", "forgotten", "email", "password_set", "address_left"]
+Kind = Literal[
+    "invitation",
+    "registration",
+    "forgotten",
+    "email",
+    "password_set",
+    "address_left",
+    "factor_added",
+    "factor_removed",
+    "factors_reset",
+    "recovery_code_used",
+]
 IDLE_SECONDS = 5.0
 HELD = timedelta(seconds=60)
 """How long a row is one gateway's to send; killed meanwhile, it leaves it to the next one."""
@@ -153,13 +166,26 @@ class Post:
                 return await self._welcome(session, row)
             case "email":
                 return await self._confirmation(session, row)
-            case "password_set":
-                return self.letters.password_set(row.email)
-            case "address_left":
-                return self.letters.address_left(row.email)
-            case _:
+            case "recovery_code_used":
+                count = await left(session, row.user_id)
+                return self.letters.recovery_code_used(row.email, count)
+            case "invitation" | "forgotten":
                 found = await by_email(session, row.email)
                 return await self._entrance(session, found, row) if found is not None else None
+            case _:
+                return self._notice(row)
+
+    def _notice(self, row: Row[Any]) -> Letter:
+        """A mail that only tells what was done."""
+        letters = self.letters
+        notices: dict[str, Callable[[str], Letter]] = {
+            "password_set": letters.password_set,
+            "address_left": letters.address_left,
+            "factor_added": letters.factor_added,
+            "factor_removed": letters.factor_removed,
+            "factors_reset": letters.factors_reset,
+        }
+        return notices[row.kind](row.email)
 
     async def _entrance(
         self, session: AsyncSession, found: Row[Any], row: Row[Any]

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, and_, select, update
+from sqlalchemy import ColumnElement, Row, Select, and_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.database import Database
@@ -20,11 +20,18 @@ from chassis.ids import new_id
 from chassis.leases import Clock
 from chassis.outbox import say
 from chassis.problems import Refusal
-from contracts.access.identity import Ended, RefreshReused, SessionClosed, SessionOpened
+from contracts.access.identity import (
+    Ended,
+    RefreshReused,
+    SessionClosed,
+    SessionOpened,
+    SessionRaised,
+)
 from contracts.errors import ErrorCode
 from services.gateway.identity.challenge import unauthenticated
+from services.gateway.identity.methods import Evidence, by_password
 from services.gateway.identity.saying import Asking, told, user
-from services.gateway.identity.tables import REFRESH_TOKENS, SESSIONS, USERS
+from services.gateway.identity.tables import FACTORS, REFRESH_TOKENS, SESSIONS, USERS
 from services.gateway.identity.trust import Trusted
 
 GRACE = timedelta(seconds=10)
@@ -41,6 +48,7 @@ class Open:
     refresh_token: str
     expires_at: datetime
     """When the refresh token does."""
+    shown: Evidence
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,8 @@ class Standing:
 
     version: int
     expires_at: datetime
+    has_factor: bool
+    """Whether the user has a second factor."""
 
 
 class Sessions:
@@ -73,20 +83,27 @@ class Sessions:
 
     async def is_open(self, session_id: UUID, version: int) -> bool:
         """Whether a session is, and its user active and as they were in `version`."""
-        standing = await self._standing.get(session_id)
+        standing = await self.standing(session_id)
         return (
             standing is not None
             and standing.version == version
             and self.clock() < standing.expires_at
         )
 
+    async def standing(self, session_id: UUID) -> Standing | None:
+        """What is known of an open session, some seconds old at most."""
+        return await self._standing.get(session_id)
+
     def forget(self) -> None:
         """Look at every session anew: something of it, or of a user, was changed here."""
         self._standing.forget()
 
-    async def open(self, session: AsyncSession, user_id: UUID, asking: Asking) -> Open:
-        """A new one."""
+    async def open(
+        self, session: AsyncSession, user_id: UUID, asking: Asking, shown: Evidence | None = None
+    ) -> Open:
+        """A new one. `shown`: how its user showed that it is them; by default their password."""
         now = self.clock()
+        shown = shown or by_password(now)
         ends = now + self._lifetime
         session_id = new_id()
         row = SESSIONS.insert().values(
@@ -97,11 +114,37 @@ class Sessions:
             expires_at=ends,
             address=asking.address,
             client=asking.client,
+            **_columns(shown),
         )
         await session.execute(row)
-        opened = SessionOpened(user_id=user_id, session_id=session_id, address=asking.address)
+        opened = SessionOpened(
+            user_id=user_id, session_id=session_id, address=asking.address, amr=shown.amr
+        )
         await self._say(session, opened, user_id, asking)
-        return await self._token(session, session_id, user_id, ends)
+        return await self._token(session, (session_id, user_id, shown), ends)
+
+    async def lift(
+        self, session: AsyncSession, session_id: UUID, shown: Evidence, asking: Asking
+    ) -> bool:
+        """Write down what its user has shown within it; whether it is open still."""
+        still = SESSIONS.c.closed_at.is_(None) & _unexpired(self.clock())
+        lifting = update(SESSIONS).where(SESSIONS.c.id == session_id, still)
+        lifting = lifting.values(_columns(shown)).returning(SESSIONS.c.user_id)
+        user_id = await session.scalar(lifting)
+        if user_id is None:
+            return False
+        raised = SessionRaised(
+            user_id=user_id, session_id=session_id, amr=shown.amr, address=asking.address
+        )
+        await self._say(session, raised, user_id, asking)
+        return True
+
+    def open_ones(self, user_id: UUID) -> Select[Any]:
+        """A user's sessions that can still go on."""
+        now = self.clock()
+        going = SESSIONS.c.closed_at.is_(None) & _unexpired(now)
+        fresh = SESSIONS.c.refreshed_at > now - self._idle
+        return select(SESSIONS).where(SESSIONS.c.user_id == user_id, going, fresh)
 
     async def refresh(self, token: str, asking: Asking) -> Open:
         """A new refresh token for an old one; a 401 if it does not hold, a 409 if it was just used."""
@@ -161,11 +204,11 @@ class Sessions:
         still = and_(SESSIONS.c.closed_at.is_(None), _unexpired(now), active.exists())
         renewing = update(SESSIONS).where(SESSIONS.c.id == session_id, still)
         renewing = renewing.values(refreshed_at=now)
-        renewing = renewing.returning(SESSIONS.c.user_id, SESSIONS.c.expires_at)
-        row = (await session.execute(renewing)).first()
+        row = (await session.execute(renewing.returning(SESSIONS))).first()
         if row is None:
             return None
-        return await self._token(session, session_id, row.user_id, row.expires_at)
+        shown = Evidence(tuple(row.amr), row.authenticated_at or row.created_at, row.factor)
+        return await self._token(session, (session_id, row.user_id, shown), row.expires_at)
 
     async def _refuse(self, session: AsyncSession, digest: bytes, asking: Asking) -> Refusal | None:
         """What follows from a token that is not there to be used; None: nothing but a 401."""
@@ -197,19 +240,20 @@ class Sessions:
         return (await session.execute(query)).first()
 
     async def _token(
-        self, session: AsyncSession, session_id: UUID, user_id: UUID, ends: datetime
+        self, session: AsyncSession, whose: tuple[UUID, UUID, Evidence], ends: datetime
     ) -> Open:
+        session_id, user_id, shown = whose
         token = PREFIX + secrets.token_urlsafe(32)
         expires = min(ends, self.clock() + self._idle)
         row = REFRESH_TOKENS.insert().values(
             hash=self._hash(token), session_id=session_id, expires_at=expires
         )
         await session.execute(row)
-        return Open(session_id, user_id, token, expires)
+        return Open(session_id, user_id, token, expires, shown)
 
     async def _ask(self, session_id: UUID) -> Standing | None:
         query = (
-            select(USERS.c.version, SESSIONS.c.expires_at)
+            select(USERS.c.version, SESSIONS.c.expires_at, _has_factor().label("has_factor"))
             .join(USERS, USERS.c.id == SESSIONS.c.user_id)
             .where(
                 SESSIONS.c.id == session_id,
@@ -219,13 +263,17 @@ class Sessions:
         )
         async with self.database.reading() as session:
             row = (await session.execute(query)).first()
-        return Standing(row.version, row.expires_at) if row else None
+        return Standing(row.version, row.expires_at, row.has_factor) if row else None
 
     def _hash(self, token: str) -> bytes:
         return hmac.digest(self._pepper, token[:MAX_LENGTH].encode(), "sha256")
 
     async def _say(
-        self, session: AsyncSession, data: SessionOpened | RefreshReused, who: UUID, asking: Asking
+        self,
+        session: AsyncSession,
+        data: SessionOpened | SessionRaised | RefreshReused,
+        who: UUID,
+        asking: Asking,
     ) -> None:
         now, actor = self.clock(), user(who)
         await say(session, told(data, now, subject=who, actor=actor, request_id=asking.request_id))
@@ -233,3 +281,12 @@ class Sessions:
 
 def _unexpired(now: datetime) -> ColumnElement[bool]:
     return SESSIONS.c.expires_at > now
+
+
+def _has_factor() -> ColumnElement[bool]:
+    theirs = (FACTORS.c.user_id == USERS.c.id) & FACTORS.c.confirmed_at.is_not(None)
+    return select(FACTORS.c.id).where(theirs).exists()
+
+
+def _columns(shown: Evidence) -> dict[str, object]:
+    return {"amr": list(shown.amr), "authenticated_at": shown.at, "factor": shown.factor}

@@ -1,5 +1,6 @@
 """What the gateway is told about users, their sessions and the mail that they get."""
 
+import re
 from datetime import timedelta
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -7,6 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, SecretStr
 
 from chassis.settings import Settings
+from contracts.identity import Role, Scope
 from services.gateway.identity.emails import Email
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -27,6 +29,12 @@ def _require_smtp(url: SecretStr) -> SecretStr:
 
 
 WebUrl = Annotated[str, AfterValidator(_require_web)]
+
+
+def _require_domain(name: str) -> str:
+    if not re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)*", name):
+        raise ValueError("write a domain like example.org")
+    return name
 
 
 class IdentitySettings(Settings):
@@ -86,4 +94,27 @@ class IdentitySettings(Settings):
         default=30 * DAY,
         ge=HOUR,
         description="How long a key signs access tokens before a new one does.",
+    )
+    step_up_actions: list[Scope] = Field(
+        default=["api_key.*", "factor.*", "signing_key.*", "token_key.*", "user.*"],
+        description="Permissions whose use, but for reading, asks a user who has a second factor for "
+        "a fresh one, as a JSON list.",
+    )
+    step_up_age: timedelta = Field(
+        default=5 * MINUTE, ge=timedelta(seconds=30), le=DAY, description="How old is fresh."
+    )
+    factors_required: Role | None = Field(
+        default=None,
+        description="The least role that has to have a second factor: `admin` is admins, `viewer` "
+        "everybody. Until they have enrolled one they may do nothing else.",
+    )
+    passkey_domain: Annotated[str, AfterValidator(_require_domain)] | None = Field(
+        default=None,
+        description="The domain that passkeys are for; by default the host of HOSTLER_PUBLIC_URL. "
+        "Another one makes all passkeys worthless.",
+    )
+    passkey_origins: list[WebUrl] = Field(
+        default=[],
+        description="Origins of the pages that use passkeys, on that domain or below it, as a JSON "
+        "list; by default HOSTLER_PUBLIC_URL's.",
     )

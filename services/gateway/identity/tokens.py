@@ -13,11 +13,13 @@ from joserfc.errors import JoseError
 from chassis.ids import new_id
 from chassis.leases import Clock
 from contracts.identity import Role
+from services.gateway.identity.methods import Evidence
 from services.gateway.identity.signing import ALGORITHM, Keyring, SigningKey
 
 AUDIENCE = "hostler"
 TYPE = "at+jwt"
 MAX_LENGTH = 8192
+NEVER = datetime.fromtimestamp(0, UTC)
 _REMEMBERED = 10_000
 
 
@@ -32,6 +34,9 @@ class Bearer:
     projects: Mapping[str, Role]
     is_platform_admin: bool
     expires_at: datetime
+    amr: tuple[str, ...] = ()
+    """How its user showed that it is them (RFC 8176), last at `authenticated_at`."""
+    authenticated_at: datetime = NEVER
 
 
 class AccessTokens:
@@ -52,10 +57,13 @@ class AccessTokens:
         projects: Mapping[str, Role],
         *,
         is_platform_admin: bool,
+        shown: Evidence,
     ) -> Bearer:
         """What a token that is signed now is to say."""
         ends = self._clock() + self.lifetime
-        return Bearer(user_id, session_id, version, projects, is_platform_admin, ends)
+        return Bearer(
+            user_id, session_id, version, projects, is_platform_admin, ends, shown.amr, shown.at
+        )
 
     async def sign(self, bearer: Bearer) -> str:
         """The token."""
@@ -68,6 +76,8 @@ class AccessTokens:
             "sv": bearer.version,
             "projects": {project: role.value for project, role in bearer.projects.items()},
             "admin": bearer.is_platform_admin,
+            "amr": list(bearer.amr),
+            "auth_time": int(bearer.authenticated_at.timestamp()),
             "iat": int(self._clock().timestamp()),
             "exp": int(bearer.expires_at.timestamp()),
             "jti": str(new_id()),
@@ -137,4 +147,6 @@ def _bearer(claims: dict[str, Any]) -> Bearer:
         projects={str(project): Role(role) for project, role in claims["projects"].items()},
         is_platform_admin=claims["admin"] is True,
         expires_at=datetime.fromtimestamp(claims["exp"], UTC),
+        amr=tuple(str(each) for each in claims.get("amr", ())),
+        authenticated_at=datetime.fromtimestamp(claims.get("auth_time", 0), UTC),
     )

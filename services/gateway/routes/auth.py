@@ -4,6 +4,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Response
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from chassis.errors import Terminal
@@ -16,13 +17,17 @@ from services.gateway import documents
 from services.gateway.bodies import body, documented
 from services.gateway.context import Gateway, Here
 from services.gateway.identity.emails import Email
+from services.gateway.identity.methods import ProofKind
 from services.gateway.identity.permission import permit_platform
 from services.gateway.identity.post import Kind
+from services.gateway.identity.proofs import Answer, Proof
 from services.gateway.identity.saying import SOURCE, Asking, Asks, told, user
 from services.gateway.identity.sessions import Open
 from services.gateway.identity.tables import SESSIONS
 from services.gateway.identity.users import change
 from services.gateway.locks import exclusively
+from services.gateway.routes.factors import PasskeyOptions
+from services.gateway.routes.factors import User as Bearing
 from services.gateway.routes.guard import personal, unguarded
 from services.gateway.routes.me import User
 
@@ -87,7 +92,45 @@ class MakeTokenKey(_Asked):
     )
 
 
-BODIES = (LogIn, RefreshTokens, AskForLink, Register, SetPassword, ConfirmEmail, MakeTokenKey)
+class AskForPasskey(_Asked):
+    """A login that is half done."""
+
+    mfa_token: Token
+
+
+class SecondFactor(Proof):
+    """A login that is half done, and what finishes it."""
+
+    mfa_token: Token
+
+
+class EnterByPasskey(_Asked):
+    """What a browser made of the options."""
+
+    passkey: Answer
+
+
+class StepUp(Proof):
+    """A second factor; of a user who has none, the password."""
+
+    ways = (*Proof.ways, "password")
+
+    password: Password | None = None
+
+
+BODIES = (
+    LogIn,
+    RefreshTokens,
+    AskForLink,
+    Register,
+    SetPassword,
+    ConfirmEmail,
+    MakeTokenKey,
+    AskForPasskey,
+    SecondFactor,
+    EnterByPasskey,
+    StepUp,
+)
 
 
 class Tokens(BaseModel):
@@ -99,6 +142,22 @@ class Tokens(BaseModel):
     refresh_token: str = Field(description="Good once: the answer holds the next one.")
     refresh_expires_in: int
     session_id: UUID
+
+
+class SecondFactorWanted(BaseModel):
+    """The password was right, and a second factor is to come: `POST /v1/auth/second-factor`."""
+
+    mfa_token: str = Field(description="Good for that alone, and once.")
+    kinds: list[ProofKind] = Field(description="What may come.")
+    expires_in: int
+
+
+class AccessToken(BaseModel):
+    """Another access token for the same session; its refresh token stays as it is."""
+
+    access_token: str
+    token_type: str = "Bearer"  # noqa: S105 - its type
+    expires_in: int
 
 
 class TokenKey(BaseModel):
@@ -117,19 +176,86 @@ class KeySet(BaseModel):
 
 @ROUTER.post(
     "/login",
-    responses=_WITH_BODY,
+    response_model=Tokens,
+    responses=_WITH_BODY
+    | {202: {"model": SecondFactorWanted, "description": "A second factor is to come."}},
     openapi_extra=documented(LogIn),
 )
 async def log_in(
     gateway: Here, asking: Asks, wanted: Annotated[LogIn, Depends(body(LogIn))]
-) -> Tokens:
+) -> Tokens | JSONResponse:
     """Log in with a password.
 
     Whatever is wrong, the answer is the same. After some wrong passwords an account is locked for
-    30 seconds, then for longer.
+    30 seconds, then for longer. Who has a second factor gets a 202, and comes with it next.
     """
-    opened = await gateway.identity.login.enter(wanted.email, wanted.password, asking)
+    entered = await gateway.identity.login.enter(wanted.email, wanted.password, asking)
+    if isinstance(entered, Open):
+        return await _tokens(gateway, entered)
+    left = entered.expires_at - gateway.clock()
+    asked = SecondFactorWanted(
+        mfa_token=entered.token, kinds=list(entered.kinds), expires_in=int(left.total_seconds())
+    )
+    return JSONResponse(asked.model_dump(mode="json"), status_code=202)
+
+
+@ROUTER.post("/second-factor", responses=_WITH_BODY, openapi_extra=documented(SecondFactor))
+async def finish_login(
+    gateway: Here, asking: Asks, wanted: Annotated[SecondFactor, Depends(body(SecondFactor))]
+) -> Tokens:
+    """Finish a login with a second factor.
+
+    After some wrong codes no more are compared for 30 seconds, then for longer; passkeys still are.
+    """
+    opened = await gateway.identity.login.finish(wanted.mfa_token, wanted, asking)
     return await _tokens(gateway, opened)
+
+
+@ROUTER.post(
+    "/second-factor/options", responses=_WITH_BODY, openapi_extra=documented(AskForPasskey)
+)
+async def ask_for_second_passkey(
+    gateway: Here, wanted: Annotated[AskForPasskey, Depends(body(AskForPasskey))]
+) -> PasskeyOptions:
+    """What `navigator.credentials.get()` is to be given, to finish a login with a passkey."""
+    options = await gateway.identity.login.ask_for_passkey(wanted.mfa_token)
+    return PasskeyOptions(options=options)
+
+
+@ROUTER.post("/passkey/options", responses=documents.problems())
+async def ask_for_passkey(gateway: Here) -> PasskeyOptions:
+    """What `navigator.credentials.get()` is to be given, to log in with a passkey alone."""
+    return PasskeyOptions(options=await gateway.identity.login.ask_for_any_passkey())
+
+
+@ROUTER.post("/passkey", responses=_WITH_BODY, openapi_extra=documented(EnterByPasskey))
+async def enter_by_passkey(
+    gateway: Here, asking: Asks, wanted: Annotated[EnterByPasskey, Depends(body(EnterByPasskey))]
+) -> Tokens:
+    """Log in with a passkey, without a password."""
+    opened = await gateway.identity.login.enter_by_passkey(wanted.passkey, asking)
+    return await _tokens(gateway, opened)
+
+
+@KNOWN.post("/step-up", responses=_WITH_BODY, openapi_extra=documented(StepUp))
+async def step_up(
+    gateway: Here, asking: Asks, mine: Bearing, wanted: Annotated[StepUp, Depends(body(StepUp))]
+) -> AccessToken:
+    """Prove within a session that it is you, for what asks for that: a second factor, else the password."""
+    identity = gateway.identity
+    if wanted.password is not None:
+        shown = await identity.step_up.by_password(mine, wanted.password, asking)
+    else:
+        shown = await identity.step_up.by_factor(mine, wanted, asking)
+    token = await identity.token_of(mine.user_id, mine.session_id, shown)
+    lifetime = int(gateway.settings.access_token_lifetime.total_seconds())
+    return AccessToken(access_token=token, expires_in=lifetime)
+
+
+@KNOWN.post("/step-up/options", responses=documents.problems())
+async def ask_for_step_up_passkey(gateway: Here, mine: Bearing) -> PasskeyOptions:
+    """What `navigator.credentials.get()` is to be given, to step up with a passkey."""
+    return PasskeyOptions(options=await gateway.identity.step_up.ask_for_passkey(mine))
 
 
 @ROUTER.post(

@@ -10,11 +10,14 @@ from services.gateway.identity.permission import (
     HEADER,
     Credentials,
     identify,
+    require_enrolled,
     require_project,
 )
 from services.gateway.limits.admission import admit
 from services.gateway.parameters import refuse_unknown_parameters
 
+_TO_ENROL = ("/v1/me/factors", "/v1/auth/step-up", "/v1/auth/logout-everywhere")
+"""Where a user may go who has to enrol a second factor first."""
 Key = Annotated[str | None, Security(HEADER)]
 Token = Annotated[Credentials | None, Security(BEARER)]
 
@@ -42,10 +45,13 @@ async def _in_a_project(request: Request, key: Key = None, token: Token = None) 
     caller = request.state.caller = await identify(request, key, token)
     require_project(request, caller)
     await admit(request, caller)
+    await require_enrolled(request, caller)
     await refuse_unknown_parameters(request)
 
 
 async def _anywhere(request: Request, key: Key = None, token: Token = None) -> None:
     caller = request.state.caller = await identify(request, key, token)
     await admit(request, caller)
+    if not request.url.path.startswith(_TO_ENROL):
+        await require_enrolled(request, caller)
     await refuse_unknown_parameters(request)

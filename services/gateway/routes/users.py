@@ -21,7 +21,7 @@ from services.gateway import documents
 from services.gateway.bodies import body, documented
 from services.gateway.context import Gateway, Here
 from services.gateway.identity.emails import Email, folded
-from services.gateway.identity.permission import Known, permit
+from services.gateway.identity.permission import Known, permit, require_fresh
 from services.gateway.identity.saying import Asking, Asks, told
 from services.gateway.identity.tables import MEMBERSHIPS, SESSIONS, USERS
 from services.gateway.identity.users import NewUser, UserState, add, change, find, join, memberships
@@ -39,7 +39,10 @@ _permitted = permit(Role.ADMIN, _PERMISSION)
 
 async def managing(request: Request, caller: Known) -> Caller:
     """An admin of the platform, or of the project that they act in."""
-    return caller if caller.is_platform_admin else await _permitted(request)
+    if not caller.is_platform_admin:
+        return await _permitted(request)
+    await require_fresh(request, caller, _PERMISSION)
+    return caller
 
 
 Manager = Annotated[Caller, Depends(managing)]
