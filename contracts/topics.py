@@ -7,6 +7,7 @@ from types import UnionType
 from typing import Any, get_args
 
 from contracts.access.events import AccessEvent
+from contracts.access.federation import FederationEvent
 from contracts.access.identity import IdentityEvent
 from contracts.canary import CanaryEvent
 from contracts.catalog.events import CatalogEvent
@@ -98,7 +99,7 @@ CLOUD_INVENTORY = Topic(
 AUDIT_EVENTS = Topic(
     name="audit.events",
     says="Who did, or was refused, what at the door.",
-    carries=_leaves(AccessEvent, IdentityEvent),
+    carries=_leaves(AccessEvent, IdentityEvent, FederationEvent),
     producers=("gateway",),
     consumers=("audit",),
     partitions=3,

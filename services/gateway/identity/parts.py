@@ -1,7 +1,7 @@
 """Identity put together: what knows users, their sessions and the tokens that they come with."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -13,11 +13,18 @@ from chassis.leases import Clock
 from chassis.outbox import say
 from chassis.service import Service
 from contracts.access.identity import UserInvited
+from services.gateway.identity.accounts.credentials import Credentials
+from services.gateway.identity.accounts.tokens import ServiceTokens
 from services.gateway.identity.keys import USED_EVERY, Keys
 from services.gateway.identity.letters import Letters
 from services.gateway.identity.links import Links
 from services.gateway.identity.login import Login
 from services.gateway.identity.mail import Mailer, Shown, Smtp
+from services.gateway.identity.oidc.arrival import Arrivals
+from services.gateway.identity.oidc.attempts import Attempts
+from services.gateway.identity.oidc.binding import Binding
+from services.gateway.identity.oidc.provider import Provider
+from services.gateway.identity.once import forget_used
 from services.gateway.identity.passing import Passing
 from services.gateway.identity.passwords import Passwords
 from services.gateway.identity.post import Lifetimes, Post
@@ -47,6 +54,9 @@ class Identity:
     post: Post
     login: Login
     passing: Passing
+    arrivals: Arrivals
+    credentials: Credentials
+    service_tokens: ServiceTokens
 
     async def access_token(self, opened: Open) -> str:
         """An access token for a session, with what its user may do now."""
@@ -79,6 +89,7 @@ class Identity:
                 (SIGNING_KEYS, SIGNING_KEYS.c.ends_at),
             ):
                 await session.execute(delete(table).where(ends < now))
+            await forget_used(session, now)
 
 
 def put_together(
@@ -87,8 +98,10 @@ def put_together(
     key_cache: timedelta,
     show: Callable[[str], None],
     mailer: Mailer | None = None,
+    *,
+    projects: Collection[str] = (),
 ) -> Identity:
-    """Identity as the settings say. `show` is told the mails where there is no server to send them."""
+    """Identity as the settings say, for these projects. `show` is told the mails where there is no server to send them."""
     database, clock = service.database, service.clock
     secret = settings.internal_secret.get_secret_value()
     aliases = Aliases(derive(secret, "aliases"))
@@ -117,6 +130,7 @@ def put_together(
         Letters(settings.public_url, settings.link_page),
         lifetimes=Lifetimes(settings.invitation_lifetime, settings.reset_lifetime),
         clock=service.shared_clock,
+        federated_passwords=settings.federated_passwords,
     )
     login = Login(
         database, passwords, sessions, aliases, clock=clock, lock_after=settings.lock_after
@@ -134,7 +148,40 @@ def put_together(
         post=post,
         login=login,
         passing=Passing(
-            database, passwords, sessions, links, post, login=login, aliases=aliases, clock=clock
+            database,
+            passwords,
+            sessions,
+            links,
+            post,
+            login=login,
+            aliases=aliases,
+            clock=clock,
+            federated_passwords=settings.federated_passwords,
+        ),
+        arrivals=Arrivals(
+            database,
+            {
+                name: Provider(name, each, clock, settings.oidc_timeout)
+                for name, each in settings.oidc_providers.items()
+            },
+            Attempts(derive(secret, "oidc logins")),
+            sessions,
+            Binding(links),
+            public_url=settings.public_url,
+            projects=projects,
+            logged_out_url=settings.oidc_logged_out_url,
+            clock=clock,
+        ),
+        credentials=Credentials(
+            database, derive(secret, "client secrets"), aliases, clock, settings.lock_after
+        ),
+        service_tokens=ServiceTokens(
+            database,
+            keyring,
+            settings.public_url,
+            clock,
+            lifetime=settings.service_token_lifetime,
+            cached_for=key_cache,
         ),
     )
 

@@ -15,6 +15,7 @@ from contracts.errors import ErrorCode
 from contracts.identity import Role
 from contracts.message import Message
 from services.gateway.context import Gateway, gateway_of, request_id_of
+from services.gateway.identity.accounts.tokens import is_of_service
 from services.gateway.identity.challenge import unauthenticated
 from services.gateway.identity.choice import acting_in
 from services.gateway.identity.saying import user
@@ -29,7 +30,8 @@ HEADER = APIKeyHeader(
 BEARER = HTTPBearer(
     bearerFormat="JWT",
     scheme_name="Bearer",
-    description="An access token of POST /v1/auth/login. `X-Project-Id` chooses one of its projects.",
+    description="An access token of POST /v1/auth/login, of a provider's callback, or, for service "
+    "accounts, of POST /v1/auth/token. `X-Project-Id` chooses one of a user's projects.",
     auto_error=False,
 )
 Credentials = HTTPAuthorizationCredentials
@@ -42,6 +44,8 @@ async def recognize(request: Request) -> Caller | None:
     key, token = request.headers.get("X-API-Key"), _token(request)
     if key:
         return await gateway_of(request).keys.check(key)
+    if is_of_service(token):
+        return await gateway_of(request).identity.service_tokens.caller(token)
     bearer = await _bearer(gateway_of(request), token) if token else None
     return _user(bearer) if bearer is not None else None
 
@@ -58,7 +62,13 @@ async def identify(request: Request, key: str | None, credentials: Credentials |
         return caller
     if credentials is None:
         raise unauthenticated()
-    bearer = await _bearer(gateway, credentials.credentials)
+    token = credentials.credentials
+    if is_of_service(token):
+        service = await gateway.identity.service_tokens.caller(token)
+        if service is None:
+            raise unauthenticated("The token does not hold: ask for another one.", tried=True)
+        return service
+    bearer = await _bearer(gateway, token)
     if bearer is None:
         raise unauthenticated("The token does not hold: refresh it, or log in.", tried=True)
     return acting_in(bearer, _user(bearer), wanted) or _user(bearer)
