@@ -16,6 +16,8 @@ from contracts.access.identity import UserInvited
 from services.gateway.identity.accounts.credentials import Credentials
 from services.gateway.identity.accounts.tokens import ServiceTokens
 from services.gateway.identity.keys import USED_EVERY, Keys
+from services.gateway.identity.keystone.callers import KeystoneCallers
+from services.gateway.identity.keystone.cloud import Keystone
 from services.gateway.identity.letters import Letters
 from services.gateway.identity.links import Links
 from services.gateway.identity.login import Login
@@ -57,6 +59,7 @@ class Identity:
     arrivals: Arrivals
     credentials: Credentials
     service_tokens: ServiceTokens
+    keystone: KeystoneCallers | None
 
     async def access_token(self, opened: Open) -> str:
         """An access token for a session, with what its user may do now."""
@@ -183,6 +186,7 @@ def put_together(
             lifetime=settings.service_token_lifetime,
             cached_for=key_cache,
         ),
+        keystone=_keystone(database, settings, clock),
     )
 
 
@@ -192,6 +196,15 @@ async def upkeep(identity: Identity, keys: Keys) -> None:
         await asyncio.sleep(USED_EVERY.total_seconds())
         await keys.note_used()
         await identity.tidy()
+
+
+def _keystone(
+    database: Database, settings: IdentitySettings, clock: Clock
+) -> KeystoneCallers | None:
+    if settings.keystone_url is None:
+        return None
+    keystone = Keystone(settings.keystone_url, settings, clock)
+    return KeystoneCallers(database, keystone, settings, clock)
 
 
 def _mailer(settings: IdentitySettings, show: Callable[[str], None]) -> Mailer:

@@ -18,7 +18,7 @@ from services.gateway.context import Gateway, gateway_of, request_id_of
 from services.gateway.identity.accounts.tokens import is_of_service
 from services.gateway.identity.challenge import unauthenticated
 from services.gateway.identity.choice import acting_in
-from services.gateway.identity.saying import user
+from services.gateway.identity.saying import Asking, user
 from services.gateway.identity.tokens import Bearer
 
 HEADER = APIKeyHeader(
@@ -44,6 +44,8 @@ async def recognize(request: Request) -> Caller | None:
     key, token = request.headers.get("X-API-Key"), _token(request)
     if key:
         return await gateway_of(request).keys.check(key)
+    if not token:
+        return await _from_keystone(request)
     if is_of_service(token):
         return await gateway_of(request).identity.service_tokens.caller(token)
     bearer = await _bearer(gateway_of(request), token) if token else None
@@ -53,7 +55,7 @@ async def recognize(request: Request) -> Caller | None:
 async def identify(request: Request, key: str | None, credentials: Credentials | None) -> Caller:
     """Who is asking, in whichever project; a 401 without one valid credential, or with two."""
     gateway, wanted = gateway_of(request), request.headers.get("X-Project-Id")
-    if key and credentials is not None:
+    if _is_doubled(request, key, credentials):
         raise unauthenticated("Send a key or a token, not both.")
     if key:
         caller = await gateway.keys.check(key)
@@ -61,7 +63,10 @@ async def identify(request: Request, key: str | None, credentials: Credentials |
             raise unauthenticated()
         return caller
     if credentials is None:
-        raise unauthenticated()
+        found = await _from_keystone(request)
+        if found is None:
+            raise unauthenticated()
+        return found
     token = credentials.credentials
     if is_of_service(token):
         service = await gateway.identity.service_tokens.caller(token)
@@ -149,6 +154,21 @@ async def _bearer(gateway: Gateway, token: str) -> Bearer | None:
         return None
     is_open = await gateway.identity.sessions.is_open(bearer.session_id, bearer.version)
     return bearer if is_open else None
+
+
+def _is_doubled(request: Request, key: str | None, credentials: Credentials | None) -> bool:
+    """Whether a request has more than one credential."""
+    by_keystone = gateway_of(request).identity.keystone and request.headers.get("X-Auth-Token")
+    return sum(map(bool, (key, credentials, by_keystone))) > 1
+
+
+async def _from_keystone(request: Request) -> Caller | None:
+    """Who is behind a token of Keystone, where those are taken."""
+    token, keystone = request.headers.get("X-Auth-Token"), gateway_of(request).identity.keystone
+    if not token or keystone is None:
+        return None
+    address = request.client.host if request.client else None
+    return await keystone.caller(token, Asking(request_id_of(request), address))
 
 
 def _token(request: Request) -> str:
