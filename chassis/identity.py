@@ -30,6 +30,8 @@ class Caller:
     user_id: UUID | None = None
     session_id: UUID | None = None
     key_id: UUID | None = None
+    service_account_id: UUID | None = None
+    """Where it came with an access token of one."""
     is_platform_admin: bool = False
     allowed_cidrs: tuple[str, ...] | None = None
     """The networks from which its credential may be used; None: from anywhere."""

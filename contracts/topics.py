@@ -7,6 +7,7 @@ from types import UnionType
 from typing import Any, get_args
 
 from contracts.access.events import AccessEvent
+from contracts.access.federation import FederationEvent
 from contracts.access.identity import IdentityEvent
 from contracts.canary import CanaryEvent
 from contracts.catalog.events import CatalogEvent
@@ -99,7 +100,7 @@ CLOUD_INVENTORY = Topic(
 AUDIT_EVENTS = Topic(
     name="audit.events",
     says="Who did, or was refused, what at the door; and commands that were not the gateway's.",
-    carries=_leaves(AccessEvent, IdentityEvent, CommandRefused),
+    carries=_leaves(AccessEvent, IdentityEvent, FederationEvent, CommandRefused),
     producers=("gateway", "provisioner"),
     consumers=("audit",),
     partitions=3,

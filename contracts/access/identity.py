@@ -16,7 +16,7 @@ from contracts.message import Event
 Alias = Annotated[str, Field(description="A keyed hash of the e-mail address.")]
 Address = Annotated[str | None, Field(description="Where the request came from.")]
 Factor = Literal["totp", "passkey"]
-Ended = Literal["logout", "logout_everywhere", "reuse", "password", "state"]
+Ended = Literal["logout", "logout_everywhere", "reuse", "password", "state", "provider"]
 
 
 class UserInvited(Event):

@@ -49,6 +49,17 @@ _LIMITS = {
 _RETRY = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait."}}
 _LIMITED = {"200", "201", "202", "204", "429"}
 _RETRIED = {"429", "503"}
+_KEYSTONE = {
+    "type": "apiKey",
+    "in": "header",
+    "name": "X-Auth-Token",
+    "description": "A token of the cloud's Keystone, where the settings say that it is taken.",
+}
+_CLIENT = {
+    "type": "oauth2",
+    "description": "How a service account gets its access token, which is sent as `Bearer`.",
+    "flows": {"clientCredentials": {"tokenUrl": "/v1/auth/token", "scopes": {}}},
+}
 _DEFINITIONS = {"HTTPValidationError", "ValidationError"}
 
 
@@ -74,6 +85,7 @@ def openapi(app: FastAPI, *bodies: type[BaseModel]) -> dict[str, Any]:
             tags=app.openapi_tags,
         )
         _add_schemas(made, *bodies, *VM_COMMANDS.carries)
+        _add_schemes(made)
         _tell_truth(made)
         app.openapi_schema = made
     return app.openapi_schema
@@ -87,6 +99,15 @@ def _add_schemas(made: dict[str, Any], *models: type[BaseModel]) -> None:
         schemas[model.__name__] = schema
     for name in _DEFINITIONS:
         schemas.pop(name, None)
+
+
+def _add_schemes(made: dict[str, Any]) -> None:
+    """The ways to ask that need no dependency of their own before each route."""
+    made["components"]["securitySchemes"] |= {"Keystone": _KEYSTONE, "ServiceAccount": _CLIENT}
+    for path in made["paths"].values():
+        for operation in path.values():
+            if "security" in operation:
+                operation["security"] += [{"Keystone": []}, {"ServiceAccount": []}]
 
 
 def _tell_truth(made: dict[str, Any]) -> None:

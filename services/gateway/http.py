@@ -54,6 +54,7 @@ _ONCE = {
     b"host",
     b"authorization",
     b"x-api-key",
+    b"x-auth-token",
     b"x-project-id",
     b"content-type",
     b"idempotency-key",
@@ -71,6 +72,7 @@ CORS_SENT = (
     "Signature",
     "Signature-Input",
     "X-API-Key",
+    "X-Auth-Token",
     "X-Project-Id",
     REQUEST_ID,
 )

@@ -308,6 +308,10 @@ class ApiKey(Resource):
     prefix: str = Field(description="The key's first characters.")
     created_at: datetime
     created_by: str
+    user_id: UUID | None = Field(default=None, description="The user whose it is.")
+    service_account_id: UUID | None = Field(
+        default=None, description="The service account whose it is; without either the project's."
+    )
     scopes: list[str] | None = Field(default=None, description="Null: all that its role covers.")
     allowed_cidrs: list[str] | None = Field(default=None, description="Null: from anywhere.")
     expires_at: datetime | None = None

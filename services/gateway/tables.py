@@ -169,6 +169,7 @@ API_KEYS = Table(
     Column("created_at", Instant, nullable=False),
     Column("created_by", Text, nullable=False),
     Column("user_id", Uuid),
+    Column("service_account_id", Uuid),
     Column("scopes", Json),
     Column("allowed_cidrs", Json),
     Column("expires_at", Instant),
@@ -177,6 +178,8 @@ API_KEYS = Table(
     Column("former_until", Instant),
     Column("revoked_at", Instant),
     Index("ix_api_keys_project", "project_id", "id"),
+    Index("ix_api_keys_service_account", "service_account_id"),
+    Index("ix_api_keys_user", "user_id"),
     Index(
         "ix_api_keys_name",
         "project_id",
@@ -186,7 +189,7 @@ API_KEYS = Table(
         sqlite_where=text("revoked_at IS NULL"),
     ),
 )
-"""`user_id`: who made it, if a user did; it can do no more than they can. `former_hash`: of the secret
+"""`user_id` or `service_account_id`: whose it is; it can do no more than they can. `former_hash`: of the secret
 before the last rotation, which works until `former_until`."""
 
 DRIFT = Table(

@@ -54,6 +54,7 @@ class Route:
         return f"{self.method} {self.path}"
 
 
+NOBODYS = "01993b1c-58a5-7c58-8a52-0000000000a1"
 VIEWER, OPERATOR, ADMIN = Role.VIEWER, Role.OPERATOR, Role.ADMIN
 ROUTES = [
     Route("GET", "/v1", VIEWER, "own"),
@@ -98,6 +99,14 @@ ROUTES = [
     Route("GET", "/v1/api-keys", ADMIN, "own"),
     Route("DELETE", "/v1/api-keys/{key_id}", ADMIN, "404"),
     Route("POST", "/v1/api-keys/{key_id}/rotate", ADMIN, "404"),
+    Route("POST", "/v1/api-keys/revoke", ADMIN, "own", {"user_id": NOBODYS}),
+    Route("POST", "/v1/service-accounts", ADMIN, "own", {"name": "mine", "role": "viewer"}),
+    Route("GET", "/v1/service-accounts", ADMIN, "own"),
+    Route("GET", "/v1/service-accounts/{account_id}", ADMIN, "404"),
+    Route("PATCH", "/v1/service-accounts/{account_id}", ADMIN, "404", {"enabled": False}),
+    Route("POST", "/v1/service-accounts/{account_id}/secret", ADMIN, "404"),
+    Route("DELETE", "/v1/service-accounts/{account_id}/secret", ADMIN, "404"),
+    Route("DELETE", "/v1/service-accounts/{account_id}", ADMIN, "404"),
     Route("POST", "/v1/signing-keys", ADMIN, "own", {"name": "mine", "algorithm": "hmac-sha256"}),
     Route("GET", "/v1/signing-keys", ADMIN, "empty"),
     Route("DELETE", "/v1/signing-keys/{key_id}", ADMIN, "404"),
@@ -136,6 +145,12 @@ ROUTES = [
     Route("POST", "/v1/auth/second-factor/options", VIEWER, "own", {}, is_open=True),
     Route("POST", "/v1/auth/passkey/options", VIEWER, "own", is_open=True),
     Route("POST", "/v1/auth/passkey", VIEWER, "own", {}, is_open=True),
+    Route("POST", "/v1/auth/token", VIEWER, "own", {}, is_open=True),
+    Route("GET", "/v1/auth/oidc", VIEWER, "own", is_open=True),
+    Route("GET", "/v1/auth/oidc/{provider}/login", VIEWER, "own", is_open=True),
+    Route("GET", "/v1/auth/oidc/{provider}/callback", VIEWER, "own", is_open=True),
+    Route("POST", "/v1/auth/oidc/{provider}/logout", VIEWER, "own", {}, is_open=True),
+    Route("POST", "/v1/auth/oidc/{provider}/backchannel-logout", VIEWER, "own", {}, is_open=True),
 ]
 
 
@@ -153,7 +168,10 @@ async def ids(gateway: Gateway, clients: Clients) -> dict[str, str]:
     buried = letter()
     await hear(gateway.service, buried)
     member = await make_user(gateway, "member@example.org", {"demo": VIEWER})
+    wanted = {"name": "robot", "role": "viewer"}
+    account = (await clients.admin.post("/v1/service-accounts", json=wanted)).json()
     return {
+        "account_id": account["id"],
         "user_id": str(member),
         "letter_id": str(buried.id),
         "vm_id": vm["id"],
@@ -191,12 +209,19 @@ async def test_no_route_opens_without_a_key(clients: Clients, ids: dict[str, str
 
 
 def test_only_routes_for_those_without_a_credential_are_open() -> None:
+    own = ("login", "refresh", "logout", "forgot", "register", "password", "email")
     assert [route.name for route in ROUTES if route.is_open] == [
-        f"POST /v1/auth/{each}"
-        for each in (
-            *("login", "refresh", "logout", "forgot", "register", "password", "email"),
-            *("second-factor", "second-factor/options", "passkey/options", "passkey"),
-        )
+        *[f"POST /v1/auth/{each}" for each in own],
+        "POST /v1/auth/second-factor",
+        "POST /v1/auth/second-factor/options",
+        "POST /v1/auth/passkey/options",
+        "POST /v1/auth/passkey",
+        "POST /v1/auth/token",
+        "GET /v1/auth/oidc",
+        "GET /v1/auth/oidc/{provider}/login",
+        "GET /v1/auth/oidc/{provider}/callback",
+        "POST /v1/auth/oidc/{provider}/logout",
+        "POST /v1/auth/oidc/{provider}/backchannel-logout",
     ]
 
 

@@ -36,11 +36,11 @@ class Served:
 
 
 @asynccontextmanager
-async def served(gateway: Gateway) -> AsyncGenerator[Served]:
+async def served(gateway: Gateway, port: int = 0) -> AsyncGenerator[Served]:
     """Serve a gateway's HTTP side alone, as its process would."""
     server = server_of(gateway.service, gateway.app)
     server.config.lifespan = "off"
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    with socket.create_server(("127.0.0.1", port)) as listening:
         serving = asyncio.create_task(server.serve(sockets=[listening]))
         try:
             await _until_started(server, serving)

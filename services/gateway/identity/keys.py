@@ -19,10 +19,14 @@ from sqlalchemy import ColumnElement, Row, bindparam, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.database import Database, insert
+from chassis.errors import Terminal
 from chassis.identity import Caller
 from chassis.ids import new_id
 from chassis.leases import Clock
-from contracts.identity import Role
+from contracts.errors import ErrorCode
+from contracts.identity import Role, allows
+from services.gateway.identity import marked
+from services.gateway.identity.accounts.tables import SERVICE_ACCOUNTS
 from services.gateway.identity.addresses import networks
 from services.gateway.identity.tables import MEMBERSHIPS, USERS
 from services.gateway.identity.trust import Trusted
@@ -31,7 +35,6 @@ from services.gateway.tables import API_KEYS
 
 MAX_LENGTH = 256
 USED_EVERY = timedelta(minutes=1)
-_OURS = 11  # "hk_" and the eight characters that are no secret
 _FOREIGN = 4
 
 
@@ -42,6 +45,14 @@ class NewKey:
     id: UUID
     secret: str
     prefix: str
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Whose a key is, beside the project's: it can do no more than they can."""
+
+    user_id: UUID | None = None
+    service_account_id: UUID | None = None
 
 
 @dataclass(frozen=True)
@@ -91,10 +102,12 @@ class Keys:
         caller: Caller,
         name: str,
         secret: str | None = None,
+        *,
         bounds: Bounds | None = None,
+        owner: Owner | None = None,
     ) -> NewKey | None:
         """A key of the caller's project with the caller's role; None if name or secret is taken."""
-        made, narrowed = _new(secret), bounds or Bounds()
+        made, narrowed, whose = _new(secret), bounds or Bounds(), owner or Owner(caller.user_id)
         row = insert(session, API_KEYS).values(
             id=made.id,
             project_id=caller.project_id,
@@ -104,7 +117,8 @@ class Keys:
             hash=self.hash(made.secret),
             created_at=self.clock(),
             created_by=caller.actor,
-            user_id=caller.user_id,
+            user_id=whose.user_id,
+            service_account_id=whose.service_account_id,
             scopes=_listed(narrowed.scopes),
             allowed_cidrs=_listed(narrowed.allowed_cidrs),
             expires_at=narrowed.expires_at,
@@ -155,12 +169,20 @@ class Keys:
             MEMBERSHIPS.c.project_id == API_KEYS.c.project_id
         )
         still_in = (USERS.c.state == UserState.ACTIVE.value) & MEMBERSHIPS.c.role.is_not(None)
+        account = SERVICE_ACCOUNTS.c.id == API_KEYS.c.service_account_id
         query = (
-            select(API_KEYS, MEMBERSHIPS.c.role.label("makers_role"))
+            select(
+                API_KEYS,
+                MEMBERSHIPS.c.role.label("makers_role"),
+                SERVICE_ACCOUNTS.c.role.label("accounts_role"),
+                SERVICE_ACCOUNTS.c.scopes.label("accounts_scopes"),
+            )
             .outerjoin(USERS, USERS.c.id == API_KEYS.c.user_id)
             .outerjoin(MEMBERSHIPS, theirs)
+            .outerjoin(SERVICE_ACCOUNTS, account)
             .where(self._holds(digest), API_KEYS.c.revoked_at.is_(None))
             .where(or_(API_KEYS.c.user_id.is_(None), still_in))
+            .where(or_(API_KEYS.c.service_account_id.is_(None), SERVICE_ACCOUNTS.c.enabled))
         )
         async with self.database.reading() as session:
             row = (await session.execute(query)).first()
@@ -173,8 +195,10 @@ class Keys:
 
 
 def _new(secret: str | None) -> NewKey:
-    secret = secret or f"hk_{secrets.token_hex(4)}_{secrets.token_urlsafe(32)}"
-    return NewKey(new_id(), secret, secret[: _OURS if secret.startswith("hk_") else _FOREIGN])
+    secret = secret or marked.make("hk")
+    return NewKey(
+        new_id(), secret, secret[: marked.SHOWN if secret.startswith("hk_") else _FOREIGN]
+    )
 
 
 def _listed(these: tuple[str, ...] | None) -> list[str] | None:
@@ -186,8 +210,8 @@ def _known(row: Row[Any], *, is_former: bool) -> Known:
     caller = Caller(
         f"key:{row.name}",
         row.project_id,
-        _lesser(Role(row.role), Role(row.makers_role or row.role)),
-        scopes=None if row.scopes is None else tuple(row.scopes),
+        _least(row.role, row.makers_role, row.accounts_role),
+        scopes=both(row.scopes, row.accounts_scopes),
         key_id=row.id,
         allowed_cidrs=None if row.allowed_cidrs is None else tuple(row.allowed_cidrs),
     )
@@ -212,8 +236,31 @@ def holds_network(given: Sequence[str], wanted: str) -> bool:
     )
 
 
-def _lesser(one: Role, other: Role) -> Role:
-    return other if one.covers(other) else one
+def _least(*roles: str | None) -> Role:
+    """The least of those that there are."""
+    return min((Role(each) for each in roles if each), key=list(Role).index)
+
+
+def both(one: Sequence[str] | None, other: Sequence[str] | None) -> tuple[str, ...] | None:
+    """The scopes that stand for what both do; None: for everything."""
+    if one is None or other is None:
+        left = one if other is None else other
+        return None if left is None else tuple(left)
+    within = [each for each in one if allows(other, each)]
+    return tuple(dict.fromkeys([*within, *[each for each in other if allows(one, each)]]))
+
+
+def require_within(
+    caller: Caller, scopes: Sequence[str] | None, cidrs: Sequence[str] | None
+) -> None:
+    """A 403 unless the caller's own scopes and networks hold all of these: nobody makes more of themselves."""
+    wider = scopes is None or not all(caller.has(each) for each in scopes)
+    if caller.scopes is not None and wider:
+        raise Terminal(ErrorCode.FORBIDDEN, "A key cannot have scopes that its maker has not.")
+    if caller.allowed_cidrs is None:
+        return
+    if cidrs is None or not all(holds_network(caller.allowed_cidrs, each) for each in cidrs):
+        raise Terminal(ErrorCode.FORBIDDEN, "A key works from no network that its maker does not.")
 
 
 def derive_pepper(given: str | None, internal_secret: str) -> bytes:

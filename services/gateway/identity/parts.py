@@ -1,7 +1,7 @@
 """Identity put together: what knows users, their sessions and the tokens that they come with."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from urllib.parse import urlsplit
@@ -15,15 +15,24 @@ from chassis.leases import Clock
 from chassis.outbox import say
 from chassis.service import Service
 from contracts.access.identity import UserInvited
+from services.gateway.identity.accounts.credentials import Credentials
+from services.gateway.identity.accounts.tokens import ServiceTokens
 from services.gateway.identity.challenges import Challenges
 from services.gateway.identity.factors import Factors
 from services.gateway.identity.halfway import HalfLogins
 from services.gateway.identity.keys import USED_EVERY, Keys
+from services.gateway.identity.keystone.callers import KeystoneCallers
+from services.gateway.identity.keystone.cloud import Keystone
 from services.gateway.identity.letters import Letters
 from services.gateway.identity.links import Links
 from services.gateway.identity.login import Login
 from services.gateway.identity.mail import Mailer, Shown, Smtp
 from services.gateway.identity.methods import Evidence
+from services.gateway.identity.oidc.arrival import Arrivals
+from services.gateway.identity.oidc.attempts import Attempts
+from services.gateway.identity.oidc.binding import Binding
+from services.gateway.identity.oidc.provider import Provider
+from services.gateway.identity.once import forget_used
 from services.gateway.identity.passing import Passing
 from services.gateway.identity.passkeys import Passkeys, Site
 from services.gateway.identity.passwords import Passwords
@@ -61,6 +70,10 @@ class Identity:
     passing: Passing
     factors: Factors
     step_up: StepUp
+    arrivals: Arrivals
+    credentials: Credentials
+    service_tokens: ServiceTokens
+    keystone: KeystoneCallers | None
 
     async def access_token(self, opened: Open) -> str:
         """An access token for a session, with what its user may do now."""
@@ -98,6 +111,7 @@ class Identity:
                 (CHALLENGES, CHALLENGES.c.expires_at),
             ):
                 await session.execute(delete(table).where(ends < now))
+            await forget_used(session, now)
 
 
 def put_together(
@@ -106,8 +120,10 @@ def put_together(
     key_cache: timedelta,
     show: Callable[[str], None],
     mailer: Mailer | None = None,
+    *,
+    projects: Collection[str] = (),
 ) -> Identity:
-    """Identity as the settings say. `show` is told the mails where there is no server to send them."""
+    """Identity as the settings say, for these projects. `show` is told the mails where there is no server to send them."""
     database, clock = service.database, service.clock
     secret = settings.internal_secret.get_secret_value()
     aliases = Aliases(derive(secret, "aliases"))
@@ -136,6 +152,7 @@ def put_together(
         Letters(settings.public_url, settings.link_page),
         lifetimes=Lifetimes(settings.invitation_lifetime, settings.reset_lifetime),
         clock=service.shared_clock,
+        federated_passwords=settings.federated_passwords,
     )
     challenges = Challenges(clock)
     ways = Ways(
@@ -168,10 +185,44 @@ def put_together(
         post=post,
         login=login,
         passing=Passing(
-            database, passwords, sessions, links, post, login=login, aliases=aliases, clock=clock
+            database,
+            passwords,
+            sessions,
+            links,
+            post,
+            login=login,
+            aliases=aliases,
+            clock=clock,
+            federated_passwords=settings.federated_passwords,
         ),
         factors=Factors(database, ways, sessions, post, clock=clock),
         step_up=StepUp(rules, sessions, login, proving, clock),
+        arrivals=Arrivals(
+            database,
+            {
+                name: Provider(name, each, clock, settings.oidc_timeout)
+                for name, each in settings.oidc_providers.items()
+            },
+            Attempts(derive(secret, "oidc logins")),
+            sessions,
+            Binding(links),
+            public_url=settings.public_url,
+            projects=projects,
+            logged_out_url=settings.oidc_logged_out_url,
+            clock=clock,
+        ),
+        credentials=Credentials(
+            database, derive(secret, "client secrets"), aliases, clock, settings.lock_after
+        ),
+        service_tokens=ServiceTokens(
+            database,
+            keyring,
+            settings.public_url,
+            clock,
+            lifetime=settings.service_token_lifetime,
+            cached_for=key_cache,
+        ),
+        keystone=_keystone(database, settings, clock),
     )
 
 
@@ -187,6 +238,15 @@ def _site(settings: IdentitySettings) -> Site:
     public = urlsplit(settings.public_url)
     origins = tuple(settings.passkey_origins) or (f"{public.scheme}://{public.netloc}",)
     return Site(settings.passkey_domain or public.hostname or "", origins)
+
+
+def _keystone(
+    database: Database, settings: IdentitySettings, clock: Clock
+) -> KeystoneCallers | None:
+    if settings.keystone_url is None:
+        return None
+    keystone = Keystone(settings.keystone_url, settings, clock)
+    return KeystoneCallers(database, keystone, settings, clock)
 
 
 def _mailer(settings: IdentitySettings, show: Callable[[str], None]) -> Mailer:

@@ -38,6 +38,7 @@ class Passing:
         login: Login,
         aliases: Aliases,
         clock: Clock,
+        federated_passwords: bool = False,
     ) -> None:
         self.database = database
         self.clock = clock
@@ -47,6 +48,7 @@ class Passing:
         self._post = post
         self._login = login
         self._aliases = aliases
+        self._federated_passwords = federated_passwords
 
     async def set_by_link(self, token: str, password: str, asking: Asking) -> None:
         """Set the password by a link of an invitation or of a reset; a 400 if it does not hold."""
@@ -59,6 +61,7 @@ class Passing:
             followed = await self._links.follow(session, token, "password")
             row = await find(session, followed.user_id, lock=True)
             _require_usable(row)
+            self._require_may_have_password(row)
             await self._set(session, row, hashed, "link", asking)
             await self._links.drop(session, row.id, "password")
         self._sessions.forget()
@@ -85,6 +88,12 @@ class Passing:
                 await self._move(session, token, asking)
         except IntegrityError as error:  # somebody took it in this moment
             raise _taken() from error
+
+    def _require_may_have_password(self, row: Row[Any]) -> None:
+        """A 409 for who came by a provider since the link was sent, and has no password."""
+        is_federated = row.state == UserState.ACTIVE.value and row.password is None
+        if is_federated and not self._federated_passwords:
+            raise Terminal(ErrorCode.CONFLICT, "This account is used by its provider alone.")
 
     async def _move(self, session: AsyncSession, token: str, asking: Asking) -> None:
         followed = await self._links.follow(session, token, "email")

@@ -16,9 +16,10 @@ from contracts.errors import ErrorCode
 from contracts.identity import Role
 from contracts.message import Message
 from services.gateway.context import Gateway, gateway_of, request_id_of
+from services.gateway.identity.accounts.tokens import is_of_service
 from services.gateway.identity.challenge import unauthenticated
 from services.gateway.identity.choice import acting_in
-from services.gateway.identity.saying import user
+from services.gateway.identity.saying import Asking, user
 from services.gateway.identity.tokens import Bearer
 
 HEADER = APIKeyHeader(
@@ -30,7 +31,8 @@ HEADER = APIKeyHeader(
 BEARER = HTTPBearer(
     bearerFormat="JWT",
     scheme_name="Bearer",
-    description="An access token of POST /v1/auth/login. `X-Project-Id` chooses one of its projects.",
+    description="An access token of POST /v1/auth/login, of a provider's callback, or, for service "
+    "accounts, of POST /v1/auth/token. `X-Project-Id` chooses one of a user's projects.",
     auto_error=False,
 )
 Credentials = HTTPAuthorizationCredentials
@@ -46,6 +48,10 @@ async def recognize(request: Request) -> Caller | None:
     key, token = request.headers.get("X-API-Key"), _token(request)
     if key:
         return await gateway_of(request).keys.check(key)
+    if not token:
+        return await _from_keystone(request)
+    if is_of_service(token):
+        return await gateway_of(request).identity.service_tokens.caller(token)
     bearer = await _bearer(gateway_of(request), token) if token else None
     return _user(bearer) if bearer is not None else None
 
@@ -53,7 +59,7 @@ async def recognize(request: Request) -> Caller | None:
 async def identify(request: Request, key: str | None, credentials: Credentials | None) -> Caller:
     """Who is asking, in whichever project; a 401 without one valid credential, or with two."""
     gateway, wanted = gateway_of(request), request.headers.get("X-Project-Id")
-    if key and credentials is not None:
+    if _is_doubled(request, key, credentials):
         raise unauthenticated("Send a key or a token, not both.")
     if key:
         caller = await gateway.keys.check(key)
@@ -61,8 +67,17 @@ async def identify(request: Request, key: str | None, credentials: Credentials |
             raise unauthenticated()
         return caller
     if credentials is None:
-        raise unauthenticated()
-    bearer = request.state.bearer = await _bearer(gateway, credentials.credentials)
+        found = await _from_keystone(request)
+        if found is None:
+            raise unauthenticated()
+        return found
+    token = credentials.credentials
+    if is_of_service(token):
+        service = await gateway.identity.service_tokens.caller(token)
+        if service is None:
+            raise unauthenticated("The token does not hold: ask for another one.", tried=True)
+        return service
+    bearer = request.state.bearer = await _bearer(gateway, token)
     if bearer is None:
         raise unauthenticated("The token does not hold: refresh it, or log in.", tried=True)
     return acting_in(bearer, _user(bearer), wanted) or _user(bearer)
@@ -174,6 +189,21 @@ async def _bearer(gateway: Gateway, token: str) -> Bearer | None:
         return None
     is_open = await gateway.identity.sessions.is_open(bearer.session_id, bearer.version)
     return bearer if is_open else None
+
+
+def _is_doubled(request: Request, key: str | None, credentials: Credentials | None) -> bool:
+    """Whether a request has more than one credential."""
+    by_keystone = gateway_of(request).identity.keystone and request.headers.get("X-Auth-Token")
+    return sum(map(bool, (key, credentials, by_keystone))) > 1
+
+
+async def _from_keystone(request: Request) -> Caller | None:
+    """Who is behind a token of Keystone, where those are taken."""
+    token, keystone = request.headers.get("X-Auth-Token"), gateway_of(request).identity.keystone
+    if not token or keystone is None:
+        return None
+    address = request.client.host if request.client else None
+    return await keystone.caller(token, Asking(request_id_of(request), address))
 
 
 def _token(request: Request) -> str:

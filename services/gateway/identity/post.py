@@ -73,6 +73,7 @@ class Post:
         *,
         lifetimes: Lifetimes,
         clock: Clock,
+        federated_passwords: bool = False,
     ) -> None:
         self.database = database
         self.mailer = mailer
@@ -80,6 +81,7 @@ class Post:
         self._links = links
         self.letters = letters
         self._lifetimes = lifetimes
+        self._federated_passwords = federated_passwords
         self._came = asyncio.Event()
 
     async def take(
@@ -195,6 +197,8 @@ class Post:
             return None
         if found.state == UserState.INVITED.value:
             lifetime, write = self._lifetimes.invitation, self.letters.invitation
+        elif found.password is None and not self._federated_passwords:
+            return None  # they come by a provider, and by nothing else
         elif found.state == UserState.ACTIVE.value and row.kind == "forgotten":
             lifetime, write = self._lifetimes.other, self.letters.reset
         else:

@@ -80,8 +80,8 @@ class RequestKey:
 
 
 def holder_of(caller: Caller) -> UUID | None:
-    """Whose keys sign a caller's requests: its API key's, else its user's."""
-    return caller.key_id or caller.user_id
+    """Whose keys sign a caller's requests: its API key's, else its user's or service account's."""
+    return caller.key_id or caller.user_id or caller.service_account_id
 
 
 def secret_of(pepper: bytes, key_id: UUID) -> bytes:

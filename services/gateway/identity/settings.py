@@ -7,9 +7,11 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from chassis.settings import Settings
 from contracts.identity import Role, Scope
+from services.gateway.identity.accounts.settings import AccountSettings
 from services.gateway.identity.emails import Email
+from services.gateway.identity.keystone.settings import KeystoneSettings
+from services.gateway.identity.oidc.settings import OidcSettings
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 _MAIL = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
@@ -37,7 +39,7 @@ def _require_domain(name: str) -> str:
     return name
 
 
-class IdentitySettings(Settings):
+class IdentitySettings(OidcSettings, KeystoneSettings, AccountSettings):
     """`HOSTLER_*` variables about identity."""
 
     registration: Literal["closed", "invitation", "open"] = Field(

@@ -16,6 +16,7 @@ from chassis.ids import new_id
 from contracts.errors import ErrorCode
 from contracts.identity import Role
 from services.gateway.identity.emails import folded
+from services.gateway.identity.oidc.tables import RULED_ROLES
 from services.gateway.identity.tables import MEMBERSHIPS, USERS
 
 
@@ -65,7 +66,18 @@ async def add(session: AsyncSession, new: NewUser, now: datetime) -> UUID | None
 async def join(
     session: AsyncSession, user_id: UUID, memberships: Mapping[str, Role | None], now: datetime
 ) -> None:
-    """Give a user these roles; None takes them out of a project."""
+    """Give a user these roles; None takes them out of a project.
+
+    Terminal(CONFLICT) for less than what rules about their claims give: that is taken at the provider.
+    """
+    await _heed_rules(session, user_id, memberships)
+    await place(session, user_id, memberships, now)
+
+
+async def place(
+    session: AsyncSession, user_id: UUID, memberships: Mapping[str, Role | None], now: datetime
+) -> None:
+    """The same, whatever rules say."""
     for project_id, role in memberships.items():
         if role is None:
             theirs = MEMBERSHIPS.c.user_id == user_id, MEMBERSHIPS.c.project_id == project_id
@@ -79,6 +91,21 @@ async def join(
                 index_elements=["user_id", "project_id"], set_={"role": role.value}
             )
         )
+
+
+async def _heed_rules(
+    session: AsyncSession, user_id: UUID, memberships: Mapping[str, Role | None]
+) -> None:
+    """Note what an admin gives where rules give something, too: it stays when that goes."""
+    theirs = RULED_ROLES.c.user_id == user_id
+    query = select(RULED_ROLES).where(theirs, RULED_ROLES.c.project_id.in_(memberships))
+    for row in (await session.execute(query)).all():
+        role = memberships[row.project_id]
+        if role is None or not role.covers(Role(row.role)):
+            detail = f"In {row.project_id!r} a rule about claims gives the role {row.role}."
+            raise Terminal(ErrorCode.CONFLICT, detail)
+        this = RULED_ROLES.c.project_id == row.project_id
+        await session.execute(update(RULED_ROLES).where(theirs, this).values(given=role.value))
 
 
 async def find(session: AsyncSession, user_id: UUID, *, lock: bool = False) -> Row[Any]:

@@ -5,7 +5,10 @@ from enum import StrEnum
 _PROBES = {"/healthz", "/readyz", "/metrics"}
 _SAFE = {"GET", "HEAD", "OPTIONS"}
 _LOGIN = ("/v1/auth",)
-_CREDENTIALS = ("/v1/api-keys", "/v1/signing-keys", "/v1/users", "/v1/me", "/v1/invitations")
+_CREDENTIALS = (
+    *("/v1/api-keys", "/v1/service-accounts", "/v1/signing-keys"),
+    *("/v1/users", "/v1/me", "/v1/invitations"),
+)
 
 
 class RouteClass(StrEnum):

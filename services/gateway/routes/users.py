@@ -21,6 +21,7 @@ from services.gateway import documents
 from services.gateway.bodies import body, documented
 from services.gateway.context import Gateway, Here
 from services.gateway.identity.emails import Email, folded
+from services.gateway.identity.oidc.binding import is_federated
 from services.gateway.identity.permission import Known, permit, require_fresh
 from services.gateway.identity.saying import Asking, Asks, told
 from services.gateway.identity.tables import MEMBERSHIPS, SESSIONS, USERS
@@ -258,7 +259,7 @@ async def _change(
     now, row = gateway.clock(), changing.row
     before = (await memberships(session, [row.id]))[row.id]
     joined = {p: r for p, r in wanted.memberships.items() if before.get(p) != r}
-    columns = _columns(row, wanted)
+    columns = _columns(row, wanted, may_be_active=await _may_be_active(session, row))
     retoken = bool(joined or {"state", "is_admin"} & set(columns))
     await change(session, row.id, now, retoken=retoken, **columns)
     await join(session, row.id, joined, now)
@@ -279,11 +280,16 @@ async def _change(
         await say(session, message)
 
 
-def _columns(row: Row[Any], wanted: ChangeUser) -> dict[str, Any]:
+async def _may_be_active(session: AsyncSession, row: Row[Any]) -> bool:
+    """Whether there is a way for them to log in: a password, or a provider."""
+    return row.password is not None or await is_federated(session, row.id)
+
+
+def _columns(row: Row[Any], wanted: ChangeUser, *, may_be_active: bool) -> dict[str, Any]:
     """What of a user's row is to be otherwise."""
     said = wanted.model_dump(exclude={"memberships"}, exclude_none=True)
     columns = {name: value for name, value in said.items() if getattr(row, name) != value}
-    if columns.get("state") == "active" and row.password is None:
+    if columns.get("state") == "active" and not may_be_active:
         raise Terminal(ErrorCode.CONFLICT, "An invited user becomes active by the link.")
     if wanted.state == "active" and row.failures:
         columns |= {"failures": 0, "locked_until": None}

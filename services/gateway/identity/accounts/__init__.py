@@ -1,0 +1,1 @@
+"""Service accounts: programs of a project, their secrets and the access tokens that they get."""

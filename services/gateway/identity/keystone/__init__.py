@@ -1,0 +1,1 @@
+"""Tokens of the cloud's own Keystone, validated there."""

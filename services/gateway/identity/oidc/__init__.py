@@ -1,0 +1,1 @@
+"""Logging in by other providers: OpenID Connect, authorization code with PKCE."""
