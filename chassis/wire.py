@@ -26,6 +26,7 @@ _HEADERS = {
     "ce_actor": "actor",
     "ce_operationid": "operation_id",
     "ce_requestid": "request_id",
+    "ce_override": "override",
     "traceparent": "traceparent",
 }
 _MESSAGE = Message[Body].__pydantic_validator__

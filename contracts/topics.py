@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from contracts.access.events import AccessEvent
 from contracts.access.identity import IdentityEvent
+from contracts.access.permission import PermissionEvent
 from contracts.canary import CanaryEvent
 from contracts.catalog.events import CatalogEvent
 from contracts.dead_letter import DeadLetter, Replay
@@ -98,7 +99,7 @@ CLOUD_INVENTORY = Topic(
 AUDIT_EVENTS = Topic(
     name="audit.events",
     says="Who did, or was refused, what at the door.",
-    carries=_leaves(AccessEvent, IdentityEvent),
+    carries=_leaves(AccessEvent, IdentityEvent, PermissionEvent),
     producers=("gateway",),
     consumers=("audit",),
     partitions=3,

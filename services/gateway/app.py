@@ -32,6 +32,7 @@ from services.gateway.identity.addresses import Addresses, AllowList
 from services.gateway.identity.keys import FirstKeys, Keys, derive_pepper
 from services.gateway.identity.mail import Mailer
 from services.gateway.identity.parts import put_together, upkeep
+from services.gateway.identity.permission import PERMISSIONS
 from services.gateway.identity.signatures import Signatures
 from services.gateway.imports import ImportServers
 from services.gateway.intake import Intake
@@ -42,6 +43,9 @@ from services.gateway.limits.slots import Held, Slots
 from services.gateway.limits.store import Store
 from services.gateway.locks import exclusively
 from services.gateway.pages import Markers
+from services.gateway.policy.isolation import Isolation
+from services.gateway.policy.keeping import Policy
+from services.gateway.policy.projects import Projects
 from services.gateway.references import References
 from services.gateway.routes import (
     actions,
@@ -51,6 +55,7 @@ from services.gateway.routes import (
     dead_letters,
     drift,
     events,
+    grants,
     history,
     imports,
     inventory,
@@ -58,6 +63,7 @@ from services.gateway.routes import (
     me,
     meta,
     operations,
+    projects,
     signing_keys,
     users,
     vms,
@@ -71,6 +77,8 @@ ROUTERS = (
     actions.ROUTER,
     operations.ROUTER,
     drift.ROUTER,
+    grants.ROUTER,
+    projects.ROUTER,
     inventory.ROUTER,
     imports.ROUTER,
     catalog.ROUTER,
@@ -97,6 +105,8 @@ BODIES = (
     *auth.BODIES,
     dead_letters.ReplayLetters,
     drift.DriftChoices,
+    grants.GiveGrant,
+    projects.ChangeProject,
     drift.DriftSettlement,
     ImportServers,
 )
@@ -153,12 +163,15 @@ def build(
             settings.signed_permissions,
             settings.signature_max_age,
         ),
+        policy=Policy(settings.policy_file, PERMISSIONS),
+        projects=Projects(service.database, clock, settings.key_cache),
     )
     gateway.app.state.gateway = gateway
     noticed = Drift(intake, settings.drift, settings.drift_corrections)
     _listen(gateway, Handlers(clock, bell, references, noticed))
     _watch(gateway)
     _know(gateway)
+    _rule(gateway)
     return gateway
 
 
@@ -218,6 +231,20 @@ def _know(gateway: Gateway) -> None:
     service.background("token-keys", identity.keyring.keep)
     service.background("post", identity.post.run)
     service.background("identity", partial(upkeep, identity, gateway.keys))
+
+
+def _rule(gateway: Gateway) -> None:
+    """See that the policy is the file's, and tell whether the database keeps projects apart."""
+    service, isolation = gateway.service, Isolation(gateway.database)
+
+    async def warn_once() -> None:
+        await isolation.warn()
+        await asyncio.Event().wait()
+
+    service.background("policy", gateway.policy.watch)
+    service.background("isolation", warn_once)
+    service.check("policy", gateway.policy.probe, required=False)
+    service.check("isolation", isolation.probe, required=False)
 
 
 def _limiter(service: Service, settings: GatewaySettings) -> Limiter:

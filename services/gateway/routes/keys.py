@@ -98,6 +98,7 @@ async def make_key(
     wanted: Annotated[MakeApiKey, Depends(body(MakeApiKey))],
 ) -> NewApiKey:
     """Make a key of the project. Its secret is shown in this answer and never again."""
+    gateway.policy.require_may_give(caller, wanted.role)
     owner, bounds = replace(caller, role=wanted.role), _bounds(gateway, caller, wanted)
     created = KeyCreated(name=wanted.name, prefix="", role=wanted.role, **asdict(bounds))
     async with gateway.database.session() as session:
@@ -162,6 +163,7 @@ async def rotate_key(
         if row.revoked_at is not None:
             raise Terminal(ErrorCode.CONFLICT, "The key is revoked.")
         _require_within(caller, row.scopes, row.allowed_cidrs)
+        gateway.policy.require_may_give(caller, Role(row.role))
         made = await gateway.keys.rotate(session, row, overlap)
         if made is None:
             raise Terminal(ErrorCode.CONFLICT, "The key was given another secret just now.")
