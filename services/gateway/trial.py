@@ -73,7 +73,8 @@ async def tried_steering(
 
 async def tried_import(gateway: Gateway, request: Request, wanted: Wanted) -> DryRun:
     """The same of an import; the calls are those for each server."""
-    asked = Asked(wanted.caller, Import(server_id="{server_id}"), None, wanted.request_id, "")
+    each = Import.model_construct(server_id="")
+    asked = Asked(wanted.caller, each, None, wanted.request_id, "")
     found = _permitted(gateway, request, asked)
     async with gateway.database.reading() as session:
         try:
