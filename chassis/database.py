@@ -6,8 +6,9 @@ go to a replica later, and on SQLite one writer at a time holds the file.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar, Token
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -15,18 +16,25 @@ from typing import Any, cast
 
 import psycopg
 from pydantic_core import to_json
-from sqlalchemy import JSON, DateTime, Dialect, Insert, Table, TextClause, event, text
+from sqlalchemy import JSON, Connection, DateTime, Dialect, Insert, Table, TextClause, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.types import TypeDecorator
 
 IDLE_SECONDS = 1.0
 Row = dict[str, Any]
 Rows = tuple[Table, Sequence[Row]]
+_Acting = tuple[str, ...] | None
+_ACTING: ContextVar[_Acting] = ContextVar("hostler_acting", default=None)
+_DECLARED = "hostler.acting"
+_DECLARE = (
+    "SELECT set_config('hostler.project_id', %s, false), set_config('hostler.bypass', %s, false)"
+)
 
 Json = JSON(none_as_null=True).with_variant(
     postgresql.JSONB(none_as_null=True),  # pyright: ignore[reportUnknownMemberType]
@@ -54,6 +62,44 @@ class Instant(TypeDecorator[datetime]):
         if value is None or value.tzinfo is UTC:
             return value
         return value.replace(tzinfo=value.tzinfo or UTC).astimezone(UTC)
+
+
+def act_for(*projects: str) -> Token[_Acting]:
+    """From here on, in this task, sessions are these projects' alone: rows of others are not there.
+
+    On Postgres, where tables have row-level security; see docs/decisions/0035.
+    """
+    return _ACTING.set(projects)
+
+
+def act_as_service() -> Token[_Acting]:
+    """From here on, in this task, sessions are the service's own: rows of all projects are there."""
+    return _ACTING.set(None)
+
+
+def act_again(token: Token[_Acting]) -> None:
+    """Sessions are whose they were before."""
+    _ACTING.reset(token)
+
+
+@contextmanager
+def as_service() -> Generator[None]:
+    """Within, sessions are the service's own."""
+    token = act_as_service()
+    try:
+        yield
+    finally:
+        act_again(token)
+
+
+@contextmanager
+def as_projects(*projects: str) -> Generator[None]:
+    """Within, sessions are these projects' alone."""
+    token = act_for(*projects)
+    try:
+        yield
+    finally:
+        act_again(token)
 
 
 def is_outage(error: BaseException) -> bool:
@@ -139,7 +185,7 @@ class Database:
     @asynccontextmanager
     async def session(self) -> AsyncGenerator[AsyncSession]:
         """One transaction that may write: committed at the end, rolled back on an exception."""
-        async with AsyncSession(self.engine, expire_on_commit=False) as session:
+        async with _session(self.engine) as session:
             async with session.begin():
                 yield session
             if session.info.pop("said", False):
@@ -151,7 +197,7 @@ class Database:
 
         No transaction is begun there: that would be two of three round trips.
         """
-        async with AsyncSession(self._reader, expire_on_commit=False) as session:
+        async with _session(self._reader) as session:
             yield session
 
     async def ping(self) -> None:
@@ -162,6 +208,43 @@ class Database:
     def close(self) -> Awaitable[None]:
         """Let go of all connections."""
         return self.engine.dispose()
+
+
+class _Declared(Session):
+    """Says whose it is to the database as soon as it has a connection."""
+
+
+def _session(engine: AsyncEngine) -> AsyncSession:
+    acting = _ACTING.get()
+    return AsyncSession(
+        engine, sync_session_class=_Declared, expire_on_commit=False, info={_DECLARED: acting}
+    )
+
+
+def _declare(session: Session, _transaction: SessionTransaction, connection: Connection) -> None:
+    """Tell Postgres whose rows there are, unless this connection was told the same last.
+
+    Not per transaction: most connections go from one session of the same project to the next, and
+    that would be a round trip for each. What never was told anything sees no rows.
+    """
+    if connection.dialect.name != "postgresql":
+        return
+    acting: _Acting = session.info[_DECLARED]
+    if connection.info.get(_DECLARED, "nothing") == acting:
+        return
+    connection.info.pop(_DECLARED, None)
+    said = ("", "on") if acting is None else ("\n".join(acting), "")
+    connection.exec_driver_sql(_DECLARE, said).close()
+    connection.info[_DECLARED] = acting
+
+
+def _forget(connection: Connection) -> None:
+    """What was told within a transaction that is rolled back, was not."""
+    if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+        connection.info.pop(_DECLARED, None)
+
+
+event.listen(_Declared, "after_begin", _declare)
 
 
 def _engine(url: str, service: str, pool: int) -> AsyncEngine:
@@ -180,6 +263,7 @@ def _engine(url: str, service: str, pool: int) -> AsyncEngine:
         },
     )
     _ping_what_was_idle(engine)
+    event.listen(engine.sync_engine, "rollback", _forget)
     return engine
 
 

@@ -35,22 +35,42 @@ class Caller:
     is_platform_admin: bool = False
     allowed_cidrs: tuple[str, ...] | None = None
     """The networks from which its credential may be used; None: from anywhere."""
+    within: Role | None = None
+    """The role of the user who made the key: it can do no more than they can."""
+    owned_by: str = ""
+    """Who owns what it makes, where that is not the caller: of a key, the user who made it."""
+    granted: frozenset[str] | None = None
+    """What the policy gives its role; None: what roles cover by themselves."""
+    is_private: bool = False
+    """It sees of its project what is its own, and what is shared with it."""
+    override: str = ""
+    """Why an admin of the platform acts in a project that they are not in; empty: they do not."""
+
+    @property
+    def owner(self) -> str:
+        """Who owns what the caller makes."""
+        return self.owned_by or self.actor
 
     def has(self, permission: str) -> bool:
         """Whether its scopes stand for `permission`, whatever its role is."""
         return self.scopes is None or allows(self.scopes, permission)
 
     def may(self, role: Role, permission: str) -> bool:
-        """Whether its role covers `role` and its scopes stand for `permission`."""
-        return self.role.covers(role) and self.has(permission)
+        """Whether its role covers `role`, or is given `permission`, and its scopes stand for that."""
+        return self._is_given(role, permission) and self.has(permission)
 
     def needs(self, role: Role, permission: str) -> None:
         """Terminal(FORBIDDEN) unless it `may`."""
-        if not self.role.covers(role):
+        if not self._is_given(role, permission):
             sentence = f"{permission} asks for the role {role}; the caller's is {self.role}."
             raise Terminal(ErrorCode.FORBIDDEN, sentence)
         if not self.has(permission):
             raise Terminal(ErrorCode.FORBIDDEN, f"None of the caller's scopes is {permission}.")
+
+    def _is_given(self, role: Role, permission: str) -> bool:
+        if self.granted is not None:
+            return permission in self.granted
+        return self.role.covers(role) and (self.within is None or self.within.covers(role))
 
 
 class Vouching:

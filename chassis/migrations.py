@@ -4,7 +4,7 @@ Where the settings name an owner (Postgres), it owns the schema and migrates it;
 role is granted what it needs of the tables and no more: see docs/decisions/0016.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -44,6 +44,8 @@ def _upgrade(connection: Connection, service: str, role: str | None) -> None:
     if connection.dialect.name == "postgresql":
         lock = sa.func.pg_advisory_xact_lock(sa.func.hashtext(f"hostler.migrate.{service}"))
         connection.execute(sa.select(lock))
+        # What a migration changes is of all projects, where rows are kept apart.
+        connection.execute(sa.select(sa.func.set_config("hostler.bypass", "on", True)))
         # Not IF NOT EXISTS, which asks for the right to create before it looks.
         if not sa.inspect(connection).has_schema(service):
             connection.execute(sa.schema.CreateSchema(service))
@@ -60,17 +62,23 @@ def config(service: str, connection: Connection, role: str | None = None) -> Con
     return made
 
 
-def run(*, append_only: Iterable[str] = ()) -> None:
+def run(
+    *,
+    append_only: Iterable[str] = (),
+    after: Callable[[Connection, str], object] | None = None,
+) -> None:
     """What each service's `migrations/env.py` calls.
 
     Of the tables that are `append_only` the service may change and remove no row, if it is not
-    their owner.
+    their owner. `after` is called last, with the schema's name.
     """
     attributes = context.config.attributes
     connection: Connection = attributes["connection"]
     context.configure(connection=connection)
     with context.begin_transaction():
         context.run_migrations()
+        if after is not None:
+            after(connection, attributes["service"])
         if role := attributes["role"]:
             _grant(connection, attributes["service"], role, frozenset(append_only))
 

@@ -27,6 +27,7 @@ _HEADERS = {
     "ce_operationid": "operation_id",
     "ce_requestid": "request_id",
     "ce_hostlersig": "signature",
+    "ce_override": "override",
     "traceparent": "traceparent",
 }
 SIGNATURE = "ce_hostlersig"

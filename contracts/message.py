@@ -73,6 +73,10 @@ class Command(Body):
     """Whether the cloud counts it as a change of the server (Nova: moves `updated`). Where it does
     not, sync looks at the one server instead."""
 
+    def calls(self) -> tuple[str, ...]:
+        """What OpenStack would be asked to carry it out, for a dry run: method, path and what."""
+        return ()
+
     @classmethod
     def verb(cls) -> str:
         """The middle of the wire name: `vm.reboot.v1` is `reboot`."""
@@ -114,6 +118,10 @@ class Message(BaseModel, Generic[DataT_co]):
     )
     operation_id: UUID | None = Field(default=None, description="The operation that it belongs to.")
     request_id: str = Field(default="", description="The HTTP request that began it, `req-…`.")
+    override: str = Field(
+        default="",
+        description="Why an admin of the platform acted in a project that they are not in.",
+    )
     traceparent: str = Field(default="", description="W3C trace context.")
     signature: str = Field(
         default="", description="The gateway's, of a command: see chassis/seals."

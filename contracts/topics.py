@@ -9,6 +9,7 @@ from typing import Any, get_args
 from contracts.access.events import AccessEvent
 from contracts.access.federation import FederationEvent
 from contracts.access.identity import IdentityEvent
+from contracts.access.permission import PermissionEvent
 from contracts.canary import CanaryEvent
 from contracts.catalog.events import CatalogEvent
 from contracts.dead_letter import DeadLetter, Replay
@@ -100,7 +101,7 @@ CLOUD_INVENTORY = Topic(
 AUDIT_EVENTS = Topic(
     name="audit.events",
     says="Who did, or was refused, what at the door; and commands that were not the gateway's.",
-    carries=_leaves(AccessEvent, IdentityEvent, FederationEvent, CommandRefused),
+    carries=_leaves(AccessEvent, IdentityEvent, FederationEvent, PermissionEvent, CommandRefused),
     producers=("gateway", "provisioner"),
     consumers=("audit",),
     partitions=3,

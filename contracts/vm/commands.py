@@ -54,6 +54,10 @@ class Create(Command):
         "or it is deleted and made anew, a few times at most.",
     )
 
+    def calls(self) -> tuple[str, ...]:
+        """One call; ports and volumes are Nova's to make."""
+        return ("POST /servers",)
+
 
 class Import(Command):
     """Take a server in that somebody else made, without touching it."""
@@ -66,6 +70,10 @@ class Import(Command):
     shows_in_sweep = False
 
     server_id: ServerId = Field(examples=["0b0c6f3e-54a3-4b8c-9a51-7f2c4d1e8a90"])
+
+    def calls(self) -> tuple[str, ...]:
+        """A look: nothing is changed."""
+        return ("GET /servers/{id}",)
 
 
 class Update(Command):
@@ -89,6 +97,16 @@ class Update(Command):
             raise ValueError("give at least one of name, description, metadata, tags")
         return self
 
+    def calls(self) -> tuple[str, ...]:
+        """One for each part that is given; tags are looked at first, for Hostler's own stay."""
+        parts = {
+            "PUT /servers/{id}": self.name is not None or self.description is not None,
+            "PUT /servers/{id}/metadata": self.metadata is not None,
+            "GET /servers/{id}/tags": self.tags is not None,
+            "PUT /servers/{id}/tags": self.tags is not None,
+        }
+        return tuple(call for call, is_asked in parts.items() if is_asked)
+
 
 class Delete(Command):
     """Delete a VM and everything that was made for it."""
@@ -98,6 +116,10 @@ class Delete(Command):
     deadline = timedelta(minutes=15)
     role = Role.OPERATOR
     emits = events.Deleted
+
+    def calls(self) -> tuple[str, ...]:
+        """One call."""
+        return ("DELETE /servers/{id}",)
 
 
 class Start(Action):
@@ -109,6 +131,10 @@ class Start(Action):
     role = Role.OPERATOR
     emits = events.Started
 
+    def calls(self) -> tuple[str, ...]:
+        """One call."""
+        return ("POST /servers/{id}/action os-start",)
+
 
 class Stop(Action):
     """Power a VM off; its disk and addresses stay."""
@@ -118,6 +144,10 @@ class Stop(Action):
     deadline = timedelta(minutes=5)
     role = Role.OPERATOR
     emits = events.Stopped
+
+    def calls(self) -> tuple[str, ...]:
+        """One call."""
+        return ("POST /servers/{id}/action os-stop",)
 
 
 class Reboot(Action):
@@ -131,6 +161,10 @@ class Reboot(Action):
 
     hard: bool = Field(default=False, description="Cut the power instead of asking the guest.")
 
+    def calls(self) -> tuple[str, ...]:
+        """One call."""
+        return (f"POST /servers/{{id}}/action reboot {'HARD' if self.hard else 'SOFT'}",)
+
 
 class Pause(Action):
     """Freeze a VM in its host's memory."""
@@ -140,6 +174,10 @@ class Pause(Action):
     deadline = timedelta(minutes=5)
     role = Role.OPERATOR
     emits = events.Paused
+
+    def calls(self) -> tuple[str, ...]:
+        """One call."""
+        return ("POST /servers/{id}/action pause",)
 
 
 class Unpause(Action):
@@ -151,6 +189,10 @@ class Unpause(Action):
     role = Role.OPERATOR
     emits = events.Unpaused
 
+    def calls(self) -> tuple[str, ...]:
+        """One call."""
+        return ("POST /servers/{id}/action unpause",)
+
 
 class Sync(Action):
     """Look at the VM in the cloud now."""
@@ -160,6 +202,10 @@ class Sync(Action):
     deadline = timedelta(minutes=2)
     role = Role.VIEWER
     shows_in_sweep = False
+
+    def calls(self) -> tuple[str, ...]:
+        """One call."""
+        return ("GET /servers/{id}",)
 
 
 VmCommand = Annotated[

@@ -34,6 +34,7 @@ from services.gateway.identity.addresses import Addresses, AllowList
 from services.gateway.identity.keys import FirstKeys, Keys, derive_pepper
 from services.gateway.identity.mail import Mailer
 from services.gateway.identity.parts import put_together, upkeep
+from services.gateway.identity.permission import PERMISSIONS
 from services.gateway.identity.sealing import derive
 from services.gateway.identity.signatures import Signatures
 from services.gateway.imports import ImportServers
@@ -45,6 +46,9 @@ from services.gateway.limits.slots import Held, Slots
 from services.gateway.limits.store import Store
 from services.gateway.locks import exclusively
 from services.gateway.pages import Markers
+from services.gateway.policy.isolation import Isolation
+from services.gateway.policy.keeping import Policy
+from services.gateway.policy.projects import Projects
 from services.gateway.references import References
 from services.gateway.routes import (
     actions,
@@ -55,6 +59,7 @@ from services.gateway.routes import (
     drift,
     events,
     factors,
+    grants,
     history,
     imports,
     inventory,
@@ -64,6 +69,7 @@ from services.gateway.routes import (
     oidc,
     operations,
     own_sessions,
+    projects,
     service_accounts,
     signing_keys,
     users,
@@ -79,6 +85,8 @@ ROUTERS = (
     actions.ROUTER,
     operations.ROUTER,
     drift.ROUTER,
+    grants.ROUTER,
+    projects.ROUTER,
     inventory.ROUTER,
     imports.ROUTER,
     catalog.ROUTER,
@@ -115,6 +123,8 @@ BODIES = (
     *service_accounts.BODIES,
     dead_letters.ReplayLetters,
     drift.DriftChoices,
+    grants.GiveGrant,
+    projects.ChangeProject,
     drift.DriftSettlement,
     ImportServers,
 )
@@ -181,12 +191,15 @@ def build(
             settings.signed_permissions,
             settings.signature_max_age,
         ),
+        policy=Policy(settings.policy_file, PERMISSIONS),
+        projects=Projects(service.database, clock, settings.key_cache),
     )
     gateway.app.state.gateway = gateway
     noticed = Drift(intake, settings.drift, settings.drift_corrections)
     _listen(gateway, Handlers(clock, bell, references, noticed))
     _watch(gateway)
     _know(gateway)
+    _rule(gateway)
     return gateway
 
 
@@ -256,6 +269,20 @@ def _signer(settings: GatewaySettings, secret: str) -> Signer:
     )
     LOG.info("commands are signed; HOSTLER_COMMAND_KEYS of others: %s", signer.public_key)
     return signer
+
+
+def _rule(gateway: Gateway) -> None:
+    """See that the policy is the file's, and tell whether the database keeps projects apart."""
+    service, isolation = gateway.service, Isolation(gateway.database)
+
+    async def warn_once() -> None:
+        await isolation.warn()
+        await asyncio.Event().wait()
+
+    service.background("policy", gateway.policy.watch)
+    service.background("isolation", warn_once)
+    service.check("policy", gateway.policy.probe, required=False)
+    service.check("isolation", isolation.probe, required=False)
 
 
 def _limiter(service: Service, settings: GatewaySettings) -> Limiter:

@@ -1,5 +1,6 @@
 """Choosing what follows from a VM's drift: for what is to come, or for what there is now."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,7 +16,8 @@ from chassis.outbox import say
 from chassis.telemetry import current_traceparent
 from contracts.access.events import DriftChosen
 from contracts.errors import ErrorCode
-from contracts.message import Message
+from contracts.identity import Role
+from contracts.message import Command, Message
 from contracts.vm.events import DriftChoice
 from services.gateway.correcting import commands_for
 from services.gateway.drift import close, open_drift, standing
@@ -31,6 +33,13 @@ class Chooser:
     request_id: str
     vm_id: UUID
     now: datetime
+    needed: Callable[[str, Role], Role]
+    """The role from which on a permission is given."""
+
+    def require(self, command: Command) -> None:
+        """A 403 unless the caller may give the command itself."""
+        permission = command.permission()
+        self.caller.needs(self.needed(permission, command.role), permission)
 
     def chosen(self, choices: dict[str, DriftChoice], *, standing: bool) -> Message[DriftChosen]:
         """What the audit is told."""
@@ -42,6 +51,7 @@ class Chooser:
             project_id=self.caller.project_id,
             actor=self.caller.actor,
             request_id=self.request_id,
+            override=self.caller.override,
             traceparent=current_traceparent(),
             data=DriftChosen(vm_id=self.vm_id, choices=choices, standing=standing),
         )
@@ -85,7 +95,9 @@ async def correct(session: AsyncSession, chooser: Chooser, intake: Intake, field
         sentence = f"No command of Hostler leads {field} back to what is wanted; accept it instead."
         raise Terminal(ErrorCode.CONFLICT, sentence)
     intent = f"POST /v1/vms/{chooser.vm_id}/drift/{field}"
-    asked = Asked(chooser.caller, found[0][1], chooser.vm_id, chooser.request_id, intent)
+    command = found[0][1]
+    chooser.require(command)
+    asked = Asked(chooser.caller, command, chooser.vm_id, chooser.request_id, intent)
     accepted = await intake.accept(session, asked)
     mine = (DRIFT.c.vm_id == chooser.vm_id) & (DRIFT.c.field == field)
     values = {"choice": "correct", "operation_id": accepted.operation_id}

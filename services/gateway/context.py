@@ -21,6 +21,8 @@ from services.gateway.intake import Intake
 from services.gateway.limits.limiter import Limiter
 from services.gateway.limits.slots import Slots
 from services.gateway.pages import Markers
+from services.gateway.policy.keeping import Policy
+from services.gateway.policy.projects import Projects
 from services.gateway.settings import GatewaySettings
 from services.gateway.waiting import Endings
 
@@ -47,6 +49,8 @@ class Gateway:
     slots: Slots
     allow_list: AllowList
     signatures: Signatures
+    policy: Policy
+    projects: Projects
 
     @property
     def database(self) -> Database:

@@ -134,6 +134,7 @@ class DeadLetters:
             project_id=project_id or caller.project_id,
             actor=caller.actor,
             request_id=request_id,
+            override=caller.override,
             data=data,
         )
 

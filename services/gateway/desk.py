@@ -11,7 +11,7 @@ from contextvars import Context
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from chassis.database import Database, is_outage
+from chassis.database import Database, as_projects, is_outage
 from chassis.errors import HostlerError
 from chassis.telemetry import current_traceparent
 from services.gateway.idempotency import Key
@@ -101,8 +101,9 @@ class _Line:
             _fail([each], error)
 
     async def _take(self, together: list[_Waiting]) -> None:
-        async with self.database.session() as session:
-            outcomes = await self.intake.accept_many(session, [each.asked for each in together])
+        projects = sorted({each.asked.caller.project_id for each in together})
+        with as_projects(*projects):
+            outcomes = await self._accepted(together)
         for each, outcome in zip(together, outcomes, strict=True):
             if each.answer.done():
                 continue  # the caller has gone; the command was taken all the same
@@ -110,6 +111,10 @@ class _Line:
                 each.answer.set_exception(outcome)
             else:
                 each.answer.set_result(outcome)
+
+    async def _accepted(self, together: list[_Waiting]) -> list[Accepted | HostlerError]:
+        async with self.database.session() as session:
+            return await self.intake.accept_many(session, [each.asked for each in together])
 
 
 def _fail(together: list[_Waiting], error: BaseException) -> None:

@@ -59,11 +59,15 @@ def new_vm(
     place: tuple[str, str],
     operation: dict[str, Any],
     now: datetime,
+    *,
+    owner: str,
 ) -> Draft:
     """A create; `place`: project and account."""
     assert isinstance(resolved.command, Create)  # noqa: S101 - that is what is resolved
     project_id, account = place
-    row = requested(vm_id, project_id, account, now) | _described(resolved.command)
+    row = (
+        requested(vm_id, project_id, account, now) | {"owner": owner} | _described(resolved.command)
+    )
     row |= {
         "flavor": resolved.flavor,
         "operation_id": operation["id"],

@@ -18,7 +18,7 @@ from prometheus_client import Gauge
 from sqlalchemy import Select, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from chassis.database import Database
+from chassis.database import Database, as_service
 from services.gateway.bell import Bell
 from services.gateway.resources import FollowedEvent
 from services.gateway.tables import EVENTS
@@ -181,8 +181,9 @@ class Tail:
         return behind if oldest is None or behind >= oldest - 1 else oldest - 1
 
     async def _oldest(self) -> int | None:
-        async with self.database.reading() as session:
-            return await session.scalar(select(func.min(EVENTS.c.id)))
+        with as_service():
+            async with self.database.reading() as session:
+                return await session.scalar(select(func.min(EVENTS.c.id)))
 
     async def _between(self, wanted: Wanted, place: int, upto: int) -> tuple[list[Kept], int]:
         if place >= self._since:
@@ -194,6 +195,11 @@ class Tail:
         return found, upto if len(found) < PAGE else found[-1].id
 
     async def _read(self) -> int:
+        """What is new, of all projects, whoever's request it is that asks."""
+        with as_service():
+            return await self._read_all()
+
+    async def _read_all(self) -> int:
         async with self.database.reading() as session:
             newest = self._newest
             if newest is None:

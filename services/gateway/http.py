@@ -18,6 +18,7 @@ from starlette.responses import StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chassis import problems
+from chassis.database import act_again, act_as_service
 from chassis.errors import HostlerError, Terminal
 from chassis.telemetry import bound
 from contracts.errors import ErrorCode
@@ -56,6 +57,7 @@ _ONCE = {
     b"x-api-key",
     b"x-auth-token",
     b"x-project-id",
+    b"x-override-reason",
     b"content-type",
     b"idempotency-key",
 }
@@ -73,6 +75,7 @@ CORS_SENT = (
     "Signature-Input",
     "X-API-Key",
     "X-Auth-Token",
+    "X-Override-Reason",
     "X-Project-Id",
     REQUEST_ID,
 )
@@ -115,6 +118,8 @@ class Door:
             await self.app(scope, receive, send)
             return
         passage = Passage(self._placed(scope), send, self._allowed, self.settings.hsts_seconds)
+        # Until the caller is known the request is nobody's; afterwards it is nobody's again.
+        before = act_as_service()
         with bound(request_id=passage.request_id):
             try:
                 await self._within(passage.scope, receive, passage.send)
@@ -125,6 +130,7 @@ class Door:
                 answer = problems.problem(Request(passage.scope), ErrorCode.INTERNAL)
                 await answer(passage.scope, receive, passage.send)
             finally:
+                act_again(before)
                 passage.end()
 
     def _placed(self, scope: Scope) -> Scope:

@@ -130,6 +130,11 @@ async def take_in(session: AsyncSession, intake: Intake, wanted: Wanted) -> Take
     return TakenIn(operations)
 
 
+async def would_take(session: AsyncSession, wanted: Wanted) -> int:
+    """How many servers a request would take in now; refused as `take_in` would."""
+    return len(await _chosen(session, wanted))
+
+
 async def _earlier(
     session: AsyncSession, intake: Intake, wanted: Wanted, import_id: UUID
 ) -> TakenIn | None:
@@ -230,6 +235,7 @@ def _draft(row: Row[Any], wanted: Wanted, now: datetime) -> Draft:
     made |= {name: row.vm[name] for name in _KEPT}
     made |= {
         "folded_name": row.folded_name,
+        "owner": wanted.caller.owner,
         "operation_id": operation["id"],
         "operation_command": command.wire_name(),
     }

@@ -173,7 +173,8 @@ class Intake:
         assert isinstance(create, Create)  # noqa: S101 - every other command is on a VM
         resolved = await self.references.resolve(session, account, create)
         operation = operation_of(new_id(), create, asked.caller, asked.request_id, now)
-        return new_vm(new_id(), resolved, (project_id, account), operation, now)
+        owner = asked.caller.owner
+        return new_vm(new_id(), resolved, (project_id, account), operation, now, owner=owner)
 
     def _turn(self, asked: Asked, vm: Row[Any] | None, ahead: list[Open], now: datetime) -> Draft:
         """See that the command may be asked of the VM now."""
@@ -228,6 +229,7 @@ def _message(
         actor=asked.caller.actor,
         operation_id=operation_id,
         request_id=asked.request_id,
+        override=asked.caller.override,
         traceparent=asked.traceparent or current_traceparent(),
         data=data,
     )
@@ -253,6 +255,8 @@ _CHANGE = (
 
 def _replayed(asked: Asked, first: Use) -> Accepted | HostlerError:
     if first.digest != asked.digest:
+        if asked.caller.is_private:  # the operation may be somebody else's
+            return Refusal(ErrorCode.KEY_REUSED)
         return Refusal(ErrorCode.KEY_REUSED, operation=str(first.operation_id))
     return Accepted(first.operation_id, replayed=True)
 

@@ -21,7 +21,7 @@ from services.gateway.retelling import Retold
 from services.gateway.tables import CATALOG, OPERATIONS, VM_TAGS, VMS, columns
 
 AT_ONCE = 100
-_OWN = {"id", "revision", "updated_at", "created_at", "observed_at"}
+_OWN = {"id", "revision", "updated_at", "created_at", "observed_at", "owner"}
 _TURN = {"operation_id", "operation_command", "operations"}
 _SEEN = frozenset(VMS.c.keys()) - _OWN - _TURN
 _PROGRESS = ("state", "attempts", "error", "blocked_on", "started_at", "ended_at", "stuck_at")

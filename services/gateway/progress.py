@@ -48,6 +48,7 @@ def blank_vm(vm_id: UUID, message: Message[Body]) -> dict[str, Any]:
         "id": vm_id,
         "project_id": message.project_id,
         "account": message.account,
+        "owner": "",
         "operations": 0,
         "version": 0,
         "revision": 0,

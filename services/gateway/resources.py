@@ -6,6 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from contracts.errors import ErrorCode
 from contracts.identity import Role
 from contracts.inventory.events import ResourceKind
 from contracts.operation.states import OperationError, OperationState
@@ -136,6 +137,34 @@ class ImageReference(Resource):
     name: str | None = Field(default=None, description="Null if the catalog does not hold it.")
 
 
+Check = Literal["permission", "policy", "references", "precondition", "state", "quota"]
+
+
+class Verdict(Resource):
+    """What one check says of a command."""
+
+    check: Check
+    passes: bool | None = Field(description="Null: not known before it is tried.")
+    detail: str = ""
+    code: ErrorCode | None = Field(default=None, description="The error that it would be.")
+
+
+class DryRun(Resource):
+    """What would become of a command that was not given (`?dry_run=true`)."""
+
+    dry_run: Literal[True] = True
+    command: str = Field(description="Its wire name.")
+    vm_id: UUID | None = Field(default=None, description="Null for what would make one.")
+    would_be_accepted: bool
+    verdicts: list[Verdict]
+    calls: list[str] = Field(
+        description="What the cloud would be asked, in OpenStack's words; none for a command that "
+        "would be refused."
+    )
+    waits_for: UUID | None = Field(default=None, description="The operation that comes before it.")
+    position: int = 0
+
+
 class VmLinks(Resource):
     """Where a VM and what belongs to it are."""
 
@@ -170,6 +199,7 @@ class Vm(Resource):
                     "security_groups": ["default"],
                     "fault": None,
                     "server_id": "0b0c…",
+                    "owner": "user:019b7e1a-6f3c-7b11-9d2a-52b9f1c0c003",
                     "operation": {
                         "id": str(_OPERATION),
                         "command": "vm.reboot.v1",
@@ -209,6 +239,9 @@ class Vm(Resource):
     security_groups: list[str]
     fault: Fault | None = None
     server_id: str | None = Field(default=None, description="The cloud's own id of it.")
+    owner: str = Field(
+        default="", description="Who made or imported it; empty where that is not known any more."
+    )
     operation: UnderWay | None = None
     created_at: datetime
     updated_at: datetime = Field(description="When something of it that is shown here changed.")

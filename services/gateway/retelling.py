@@ -12,7 +12,7 @@ from chassis.identity import Caller
 from contracts.identity import Role
 from contracts.message import Body, Command, Message, utc_now
 from contracts.operation.commands import OperationCommand
-from contracts.vm.commands import Create
+from contracts.vm.commands import Create, Import
 from contracts.vm.events import Changed, Observed, State
 from services.gateway import steering
 from services.gateway.drafts import Draft, new_vm, next_on, operation_of
@@ -128,8 +128,11 @@ class Retold(Board):
         if isinstance(command, Create) and vm_id not in self.vms:
             self.made.add(vm_id)
             place = (message.project_id, message.account)
-            return new_vm(vm_id, Resolved(command, command.flavor), place, row, message.time)
+            resolved = Resolved(command, command.flavor)
+            return new_vm(vm_id, resolved, place, row, message.time, owner=message.actor)
         vm = self._known(message)
+        if isinstance(command, Import):
+            vm.set(owner=message.actor)
         ahead = [
             Open(each.row.id, each.row.command)
             for each in self._on[vm_id]

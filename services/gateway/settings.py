@@ -4,7 +4,7 @@ import re
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field, FilePath, SecretStr
 
 from chassis.seals import seed_of
 from chassis.settings import Port
@@ -20,6 +20,8 @@ DAY = timedelta(days=1)
 def _require_names(projects: dict[str, str]) -> dict[str, str]:
     if "*" in projects:
         raise ValueError("no project may be named *: to audit it stands for all of them")
+    if hidden := [name for name in projects if not name or not name.isprintable()]:
+        raise ValueError(f"no project may be named {hidden[0]!r}")
     return projects
 
 
@@ -126,6 +128,11 @@ class GatewaySettings(IdentitySettings):
         default=timedelta(minutes=5),
         gt=timedelta(0),
         description="How long after it was made a signature holds.",
+    )
+    policy_file: FilePath | None = Field(
+        default=None,
+        description="A YAML file of roles that permissions ask for and of roles of one's own; read "
+        "again when it changes. See docs/security.md.",
     )
     max_waits: int = Field(
         default=2000,

@@ -52,6 +52,8 @@ VMS = Table(
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
     Column("observed_at", Instant),
+    Column("owner", Text, nullable=False, server_default=""),
+    Index("ix_vms_owner", "project_id", "owner"),
     Index("ix_vms_created", "project_id", "created_at", "id"),
     Index("ix_vms_updated", "project_id", "updated_at", "id"),
     Index("ix_vms_name", "project_id", "name", "id"),
@@ -66,7 +68,8 @@ VMS = Table(
     ),
 )
 """`version` is sync's count of the VM's changes, `revision` the gateway's own (the ETag);
-`operation_id` is the oldest operation that has not ended, `operations` how many there were."""
+`operation_id` is the oldest operation that has not ended, `operations` how many there were. `owner`: who
+made or imported it; empty where that is not known any more."""
 
 VM_TAGS = Table(
     "vm_tags",

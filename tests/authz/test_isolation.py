@@ -55,6 +55,7 @@ class Route:
 
 
 NOBODYS = "01993b1c-58a5-7c58-8a52-0000000000a1"
+NOBODY = "00000000-0000-0000-0000-000000000001"
 VIEWER, OPERATOR, ADMIN = Role.VIEWER, Role.OPERATOR, Role.ADMIN
 ROUTES = [
     Route("GET", "/v1", VIEWER, "own"),
@@ -75,6 +76,11 @@ ROUTES = [
     Route("GET", "/v1/vms/{vm_id}/drift", VIEWER, "404"),
     Route("PUT", "/v1/vms/{vm_id}/drift", OPERATOR, "404", {"choices": {"*": "ignore"}}),
     Route("POST", "/v1/vms/{vm_id}/drift/{field}", OPERATOR, "404", {"choice": "accept"}),
+    Route("GET", "/v1/vms/{vm_id}/grants", OPERATOR, "404"),
+    Route("POST", "/v1/vms/{vm_id}/grants", OPERATOR, "404", {"user_id": NOBODY, "role": "viewer"}),
+    Route("DELETE", "/v1/vms/{vm_id}/grants/{user_id}", OPERATOR, "404"),
+    Route("GET", "/v1/project", VIEWER, "own"),
+    Route("PATCH", "/v1/project", ADMIN, "own", {"owner_only": False}),
     Route("POST", "/v1/vms/import", ADMIN, "404", {"server_ids": ["s-9"]}),
     Route("GET", "/v1/orphans", ADMIN, "empty"),
     Route("GET", "/v1/unmanaged", OPERATOR, "empty"),

@@ -213,6 +213,8 @@ def _known(row: Row[Any], *, is_former: bool) -> Known:
         _least(row.role, row.makers_role, row.accounts_role),
         scopes=both(row.scopes, row.accounts_scopes),
         key_id=row.id,
+        within=Role(row.makers_role) if row.makers_role else None,
+        owned_by=f"user:{row.user_id}" if row.user_id else "",
         allowed_cidrs=None if row.allowed_cidrs is None else tuple(row.allowed_cidrs),
     )
     return Known(caller, min(ends) if ends else None)

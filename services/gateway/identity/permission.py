@@ -1,7 +1,9 @@
 """Who is asking, and what they may do: what every route under /v1 goes through."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Annotated, cast
+from uuid import UUID
 
 from fastapi import Depends, Request
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
@@ -12,6 +14,7 @@ from chassis.ids import new_id
 from chassis.outbox import say
 from chassis.problems import Refusal
 from contracts.access.events import Refused
+from contracts.access.permission import Overridden
 from contracts.errors import ErrorCode
 from contracts.identity import Role
 from contracts.message import Message
@@ -21,6 +24,8 @@ from services.gateway.identity.challenge import unauthenticated
 from services.gateway.identity.choice import acting_in
 from services.gateway.identity.saying import Asking, user
 from services.gateway.identity.tokens import Bearer
+from services.gateway.policy.override import OVERRIDE, overriding
+from services.gateway.policy.sharing import Standing, standing_of, user_behind
 
 HEADER = APIKeyHeader(
     name="X-API-Key",
@@ -39,26 +44,37 @@ Credentials = HTTPAuthorizationCredentials
 STEP_UP = "step_up"
 """What stands in `access.refused` where a second factor is missing."""
 _READING = {"GET", "HEAD"}
+LOOKS = ("vm.read", Role.VIEWER)
+"""The permission to look at VMs, with the role that its routes ask for."""
 PERMISSIONS: dict[str, Role] = {}
 """Every permission that a route asks for, with the role that covers it."""
 
 
 async def recognize(request: Request) -> Caller | None:
-    """Who is behind the credential of a request, if it still holds: for streams, which go on."""
-    key, token = request.headers.get("X-API-Key"), _token(request)
+    """Who is behind the credential of a request, if it still holds: for streams, which go on.
+
+    As they stand now: with what policy and project give them.
+    """
+    gateway, key, token = gateway_of(request), request.headers.get("X-API-Key"), _token(request)
+    caller = await _recognized(request, key, token)
+    return await settle(gateway, caller) if caller is not None else None
+
+
+async def _recognized(request: Request, key: str | None, token: str) -> Caller | None:
+    gateway = gateway_of(request)
     if key:
-        return await gateway_of(request).keys.check(key)
+        return await gateway.keys.check(key)
     if not token:
         return await _from_keystone(request)
     if is_of_service(token):
-        return await gateway_of(request).identity.service_tokens.caller(token)
-    bearer = await _bearer(gateway_of(request), token) if token else None
-    return _user(bearer) if bearer is not None else None
+        return await gateway.identity.service_tokens.caller(token)
+    bearer = await _bearer(gateway, token)
+    return _acting(request, bearer) if bearer is not None else None
 
 
 async def identify(request: Request, key: str | None, credentials: Credentials | None) -> Caller:
     """Who is asking, in whichever project; a 401 without one valid credential, or with two."""
-    gateway, wanted = gateway_of(request), request.headers.get("X-Project-Id")
+    gateway = gateway_of(request)
     if _is_doubled(request, key, credentials):
         raise unauthenticated("Send a key or a token, not both.")
     if key:
@@ -80,13 +96,29 @@ async def identify(request: Request, key: str | None, credentials: Credentials |
     bearer = request.state.bearer = await _bearer(gateway, token)
     if bearer is None:
         raise unauthenticated("The token does not hold: refresh it, or log in.", tried=True)
-    return acting_in(bearer, _user(bearer), wanted) or _user(bearer)
+    caller = _acting(request, bearer)
+    if caller.override:
+        await _tell_override(gateway, request, caller)
+    return caller
+
+
+async def settle(gateway: Gateway, caller: Caller) -> Caller:
+    """The caller with what the policy gives them, and what their project lets them see."""
+    caller = gateway.policy.rules.give(caller)
+    if caller.project_id and not gateway.policy.rules.is_admin(caller):
+        chosen = await gateway.projects.of(caller.project_id)
+        if chosen.owner_only:
+            return replace(caller, is_private=True)
+    return caller
 
 
 def require_project(request: Request, caller: Caller) -> None:
     """A 403 where the caller acts in no project, or not in the one that they chose."""
     wanted = request.headers.get("X-Project-Id")
     if wanted is not None and wanted != caller.project_id:
+        if caller.is_platform_admin and wanted in gateway_of(request).settings.projects:
+            sentence = f"You are not in that project: say why in the header {OVERRIDE}."
+            raise Terminal(ErrorCode.FORBIDDEN, sentence)
         raise Terminal(ErrorCode.FORBIDDEN, "The caller does not belong to that project.")
     if not caller.project_id and not caller.is_platform_admin:
         raise Terminal(ErrorCode.FORBIDDEN, "Choose one of your projects with X-Project-Id.")
@@ -102,19 +134,74 @@ Permit = Callable[[Request], Awaitable[Caller]]
 
 
 def permit(role: Role, permission: str) -> Permit:
-    """A dependency: the caller, who may do it; a refusal is an event."""
+    """A dependency: the caller, who may do it; a refusal is an event.
+
+    On a VM, or an operation of one, that is not the caller's to see it is a 404; there they may do
+    what it is shared for. A dry run goes on with whoever may look, and finds out what it would be.
+    """
     PERMISSIONS[permission] = role
 
     async def permitted(request: Request) -> Caller:
-        caller = await caller_of(request)
-        if not caller.may(role, permission):
-            await tell_refused(gateway_of(request), request, caller, permission)
-        caller.needs(role, permission)
-        gateway_of(request).signatures.require(request, permission)
-        await require_fresh(request, caller, permission)
+        gateway, caller = gateway_of(request), await caller_of(request)
+        needed = gateway.policy.needed(permission, role)
+        if caller.is_private or not caller.may(needed, permission):
+            caller = await on_vm(gateway, caller, **_ids(request))
+        if is_dry(request) and caller.may(gateway.policy.needed(*LOOKS), LOOKS[0]):
+            return caller
+        if not caller.may(needed, permission):
+            await tell_refused(gateway, request, caller, permission)
+        caller.needs(needed, permission)
+        if not is_dry(request):
+            gateway.signatures.require(request, permission)
+            await require_fresh(request, caller, permission)
         return caller
 
     return permitted
+
+
+def is_dry(request: Request) -> bool:
+    """Whether a command is only tried: routes that cannot be refuse the parameter before this."""
+    said = request.query_params.get("dry_run", "").lower()
+    return said in {"true", "1", "yes", "on", "t", "y"}
+
+
+async def on_vm(gateway: Gateway, caller: Caller, **ids: UUID) -> Caller:
+    """The caller with what they may do to a VM, by `vm_id`, or by `operation_id`.
+
+    Terminal(NOT_FOUND) if they see of the project only what is theirs, and that VM is not.
+    """
+    if not ids or not (caller.is_private or user_behind(caller)):
+        return caller
+    async with gateway.database.reading() as session:
+        standing = await standing_of(session, caller, **ids)
+    if caller.is_private and (standing is None or not (standing.is_owner or standing.shared_as)):
+        raise Terminal(ErrorCode.NOT_FOUND)
+    return _shared(gateway, caller, standing)
+
+
+def _shared(gateway: Gateway, caller: Caller, standing: Standing | None) -> Caller:
+    """Users may do what the VM is shared for; keys of theirs no more than they might anyway."""
+    own = caller.granted or frozenset[str]()
+    if standing is None or standing.is_owner or standing.shared_as is None:
+        return caller
+    given = gateway.policy.rules.granted.get(standing.shared_as, frozenset())
+    if caller.user_id is None:
+        return replace(caller, granted=own & given) if caller.is_private else caller
+    return replace(caller, granted=given if caller.is_private else own | given)
+
+
+def _ids(request: Request) -> dict[str, UUID]:
+    """What the path names of a VM."""
+    said = {name: request.path_params.get(name) for name in ("vm_id", "operation_id")}
+    return {name: UUID(str(text)) for name, text in said.items() if _is_id(text)}
+
+
+def _is_id(text: object) -> bool:
+    """Whether it names anything at all; what does not is refused by the route itself."""
+    try:
+        return bool(UUID(str(text)))
+    except ValueError:
+        return False
 
 
 def permit_platform(permission: str) -> Permit:
@@ -176,10 +263,44 @@ async def tell_refused(gateway: Gateway, request: Request, caller: Caller, permi
         project_id=caller.project_id,
         actor=caller.actor,
         request_id=request_id_of(request),
+        override=caller.override,
         data=refused,
     )
     async with gateway.database.session() as session:
         await say(session, message)
+
+
+async def _tell_override(gateway: Gateway, request: Request, caller: Caller) -> None:
+    """Say `admin.override` before anything else is done; where that cannot be said, nothing is."""
+    data = Overridden(
+        method=request.method,
+        path=request.url.path,
+        reason=caller.override,
+        address=request.client.host if request.client else None,
+    )
+    message = Message(
+        id=new_id(),
+        source="hostler/gateway",
+        time=gateway.clock(),
+        subject=caller.actor,
+        project_id=caller.project_id,
+        actor=caller.actor,
+        request_id=request_id_of(request),
+        override=caller.override,
+        data=data,
+    )
+    async with gateway.database.session() as session:
+        await say(session, message)
+
+
+def _acting(request: Request, bearer: Bearer) -> Caller:
+    """The user in the project that they act in, if any; an admin of the platform in any, for a reason."""
+    who, wanted = _user(bearer), request.headers.get("X-Project-Id")
+    caller = acting_in(bearer, who, wanted)
+    if caller is None and who.is_platform_admin and wanted is not None:
+        there = gateway_of(request).settings.projects
+        caller = overriding(who, wanted, request.headers.get(OVERRIDE), there)
+    return caller or who
 
 
 async def _bearer(gateway: Gateway, token: str) -> Bearer | None:

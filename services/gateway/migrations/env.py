@@ -1,3 +1,4 @@
 from chassis.migrations import run
+from services.gateway.policy.isolation import isolate
 
-run()
+run(after=isolate)

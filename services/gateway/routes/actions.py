@@ -16,6 +16,7 @@ from services.gateway.preferences import Wait
 from services.gateway.resources import Operation
 from services.gateway.routes.answers import Key, accept, command_responses
 from services.gateway.routes.guard import guarded
+from services.gateway.trial import Trial
 from services.gateway.turns import COMMANDS
 
 ROUTER = guarded("/vms", "actions")
@@ -36,10 +37,11 @@ def _endpoint(kind: type[Action]) -> Endpoint:
         command: Annotated[Action, command],
         key: Key,
         wait: Wait,
+        trial: Trial,
     ) -> Response:
         intent = f"POST /v1/vms/{vm_id}/{kind.verb()}"
         asked = Asked(caller, command, vm_id, request_id, intent, key)
-        return await accept(gateway, asked, wait)
+        return await accept(gateway, asked, wait, trial)
 
     return act
 

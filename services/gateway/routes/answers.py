@@ -3,20 +3,26 @@
 import logging
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import Depends, Header, Response
+from fastapi import Depends, Header, Request, Response
 from pydantic import BaseModel
+from sqlalchemy import Row
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from chassis.identity import Caller
+from chassis.problems import Refusal
 from chassis.telemetry import bound
 from contracts.errors import ErrorCode
 from contracts.operation.states import FINAL
 from services.gateway import documents
 from services.gateway.context import Gateway
 from services.gateway.intake import Accepted, Asked
+from services.gateway.policy.sharing import seen_among
 from services.gateway.reading import operations
-from services.gateway.resources import Operation
+from services.gateway.resources import DryRun, Operation
+from services.gateway.trial import tried
 
 LOG = logging.getLogger(__name__)
 _HEADERS = {
@@ -32,7 +38,11 @@ _HEADERS = {
 def command_responses(*codes: ErrorCode) -> dict[int | str, dict[str, object]]:
     """The `responses` of a route that commands."""
     return {
-        200: {"model": Operation, "description": "The operation, ended.", "headers": _HEADERS},
+        200: {
+            "model": Operation | DryRun,
+            "description": "The operation, ended; or what would become of it.",
+            "headers": _HEADERS,
+        },
         202: {"model": Operation, "description": "The operation, accepted.", "headers": _HEADERS},
         **documents.problems(*documents.COMMANDED, *codes),
     }
@@ -58,13 +68,18 @@ async def read_key(
 Key = Annotated[str | None, Depends(read_key)]
 
 
-async def accept(gateway: Gateway, asked: Asked, wait: timedelta | None) -> Response:
-    """Take a command in, and answer with its operation."""
+async def accept(
+    gateway: Gateway, asked: Asked, wait: timedelta | None, trial: Request | None
+) -> Response:
+    """Take a command in, and answer with its operation; or only try it, where that is asked."""
+    if trial is not None:
+        return answer(await tried(gateway, trial, asked))
     accepted = await gateway.desk.accept(asked)
     row = accepted.row
     if row is None:
         async with gateway.database.reading() as session:
             row = await operations.find(session, asked.caller.project_id, accepted.operation_id)
+            await _require_seen(session, asked.caller, row)
     with bound(operation_id=row.id, vm_id=row.vm_id):
         LOG.info("%s %s", "replayed" if accepted.replayed else "accepted", row.command)
     told = Response(status_code=202)
@@ -100,6 +115,12 @@ async def _again(gateway: Gateway, project_id: str, operation_id: UUID) -> Opera
     async with gateway.database.reading() as session:
         row = await operations.find(session, project_id, operation_id)
     return operations.shown(row, gateway.clock())
+
+
+async def _require_seen(session: AsyncSession, caller: Caller, row: Row[Any]) -> None:
+    """A 422 where somebody else made the operation with the same key, whose VM is not shown."""
+    if caller.is_private and not await seen_among(session, caller, [row.vm_id]):
+        raise Refusal(ErrorCode.KEY_REUSED)
 
 
 def _tell(response: Response, accepted: Accepted) -> None:

@@ -16,6 +16,7 @@ from services.gateway.context import Gateway, Here, RequestId
 from services.gateway.identity.permission import permit
 from services.gateway.pages import Limit, Marker
 from services.gateway.parameters import EventTypes, Moment
+from services.gateway.policy.trail import seen_trail
 from services.gateway.routes.guard import guarded
 
 ROUTER = guarded("/audit", "audit")
@@ -87,7 +88,8 @@ async def export_audit(
     without it broke off.
     """
     token = gateway.vouching.sign(caller, "audit", gateway.clock())
-    chunks = gateway.audit.stream(request.url.path, request.url.query, token, request_id)
+    query = await seen_trail(gateway, caller, request)
+    chunks = gateway.audit.stream(request.url.path, query, token, request_id)
     media_type = (await anext(chunks)).decode()
     return StreamingResponse(_rest(chunks), media_type=media_type)
 
@@ -155,7 +157,7 @@ async def show_audit_keys(
 
 async def _forward(request: Request, request_id: str, gateway: Gateway, caller: Caller) -> Response:
     token = gateway.vouching.sign(caller, "audit", gateway.clock())
-    path, query = request.url.path, request.url.query
+    path, query = request.url.path, await seen_trail(gateway, caller, request)
     answer = await gateway.audit.ask(path, query, token, request_id, method=request.method)
     headers = {name: answer.headers[name] for name in _PASSED if name in answer.headers}
     return Response(answer.content, answer.status_code, headers)

@@ -19,6 +19,7 @@ from services.gateway.drift import OTHERS
 from services.gateway.drift import Field as DriftField
 from services.gateway.identity.permission import Viewer, permit
 from services.gateway.pages import Limit, Marker, Order, Page
+from services.gateway.policy.sharing import narrow
 from services.gateway.reading import drift, vms
 from services.gateway.reading.pages import page_of
 from services.gateway.resources import Drift, VmDrift
@@ -69,7 +70,7 @@ async def list_drift(
     marker: Marker = None,
 ) -> Page[Drift]:
     """List what drifts in the project, the oldest first."""
-    query = drift.listed(caller.project_id, vm_id, field)
+    query = narrow(drift.listed(caller.project_id, vm_id, field), caller, DRIFT.c.vm_id)
     return await page_of(gateway, request, query, _ORDER, drift.shown, limit=limit, marker=marker)
 
 
@@ -94,7 +95,7 @@ async def choose_drift(
     `report` tells of it; `correct` does that and gives the command that leads back, a few times an
     hour at most; `accept` tells of it and wants what is found; `ignore` does nothing.
     """
-    chooser = Chooser(caller, request_id, vm_id, gateway.clock())
+    chooser = Chooser(caller, request_id, vm_id, gateway.clock(), gateway.policy.needed)
     async with gateway.database.session() as session:
         choices: dict[str, DriftChoice] = {
             str(field): choice for field, choice in wanted.choices.items()
@@ -123,7 +124,7 @@ async def settle_drift(
     response: Response,
 ) -> VmDrift:
     """Settle what drifts now: accept what is found, or correct it by a command."""
-    chooser = Chooser(caller, request_id, vm_id, gateway.clock())
+    chooser = Chooser(caller, request_id, vm_id, gateway.clock(), gateway.policy.needed)
     async with gateway.database.session() as session:
         if wanted.choice == "accept":
             await choosing.accept(session, chooser, field)

@@ -1,6 +1,6 @@
 """Following what happens: server-sent events, resumable."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -8,11 +8,13 @@ from fastapi import Depends, Header, Query, Request
 from fastapi.responses import StreamingResponse
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 
+from chassis.identity import Caller
 from services.gateway import documents
 from services.gateway.context import Gateway, Here
-from services.gateway.followers import Wanted
-from services.gateway.identity.permission import Viewer, recognize
+from services.gateway.followers import Kept, Reset, Wanted
+from services.gateway.identity.permission import LOOKS, Viewer, recognize
 from services.gateway.parameters import EventTypes
+from services.gateway.policy.sharing import seen_among
 from services.gateway.routes.guard import guarded
 
 ROUTER = guarded("/events", "events")
@@ -96,6 +98,23 @@ async def _lines(
     """
     yield _BEGIN
     async for some in gateway.tail.batches(wanted, place):
-        if await recognize(request) is None:
-            return  # revoked or expired meanwhile
-        yield b"".join(each.line for each in some) or KEEPALIVE_COMMENT
+        caller = await recognize(request)
+        if caller is None or caller.project_id != wanted.project_id or not _may(gateway, caller):
+            return  # revoked, expired or not permitted meanwhile
+        told = await seen_of(gateway, caller, some) if caller.is_private else some
+        yield b"".join(each.line for each in told) or KEEPALIVE_COMMENT
+
+
+def _may(gateway: Gateway, caller: Caller) -> bool:
+    permission, role = LOOKS
+    return caller.may(gateway.policy.needed(permission, role), permission)
+
+
+async def seen_of(
+    gateway: Gateway, caller: Caller, some: Sequence[Kept | Reset]
+) -> list[Kept | Reset]:
+    """Of some events, what concerns VMs that a private caller sees now."""
+    ids = {each.vm_id for each in some if isinstance(each, Kept)}
+    async with gateway.database.reading() as session:
+        seen = await seen_among(session, caller, ids)
+    return [each for each in some if isinstance(each, Reset) or each.vm_id in seen]

@@ -5,6 +5,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Security
 
+from chassis.database import act_for
+from services.gateway.context import gateway_of
 from services.gateway.identity.permission import (
     BEARER,
     HEADER,
@@ -12,6 +14,7 @@ from services.gateway.identity.permission import (
     identify,
     require_enrolled,
     require_project,
+    settle,
 )
 from services.gateway.limits.admission import admit
 from services.gateway.parameters import refuse_unknown_parameters
@@ -42,15 +45,19 @@ def _router(prefix: str, tag: str, guard: Callable[..., Awaitable[None]]) -> API
 
 
 async def _in_a_project(request: Request, key: Key = None, token: Token = None) -> None:
-    caller = request.state.caller = await identify(request, key, token)
+    caller = await identify(request, key, token)
     require_project(request, caller)
+    caller = request.state.caller = await settle(gateway_of(request), caller)
     await admit(request, caller)
     await require_enrolled(request, caller)
     await refuse_unknown_parameters(request)
+    if caller.project_id:
+        act_for(caller.project_id)
 
 
 async def _anywhere(request: Request, key: Key = None, token: Token = None) -> None:
-    caller = request.state.caller = await identify(request, key, token)
+    caller = await identify(request, key, token)
+    caller = request.state.caller = await settle(gateway_of(request), caller)
     await admit(request, caller)
     if not request.url.path.startswith(_TO_ENROL):
         await require_enrolled(request, caller)

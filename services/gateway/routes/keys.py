@@ -122,6 +122,7 @@ async def make_key(
     wanted: Annotated[MakeApiKey, Depends(body(MakeApiKey))],
 ) -> NewApiKey:
     """Make a key of the project. Its secret is shown in this answer and never again."""
+    gateway.policy.require_may_give(caller, wanted.role)
     as_wanted = replace(caller, role=wanted.role)
     async with gateway.database.session() as session:
         owner, ends = await _owner(session, caller, wanted)
@@ -225,6 +226,7 @@ async def rotate_key(
         if row.revoked_at is not None:
             raise Terminal(ErrorCode.CONFLICT, "The key is revoked.")
         require_within(caller, row.scopes, row.allowed_cidrs)
+        gateway.policy.require_may_give(caller, Role(row.role))
         made = await gateway.keys.rotate(session, row, overlap)
         if made is None:
             raise Terminal(ErrorCode.CONFLICT, "The key was given another secret just now.")

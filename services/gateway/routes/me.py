@@ -20,7 +20,7 @@ from services.gateway import documents
 from services.gateway.bodies import body, documented
 from services.gateway.context import Gateway, Here
 from services.gateway.identity.emails import Email
-from services.gateway.identity.permission import PERMISSIONS, Known
+from services.gateway.identity.permission import LOOKS, PERMISSIONS, Known, on_vm
 from services.gateway.identity.saying import Asks, told
 from services.gateway.identity.users import UserState, change, find, memberships, state_of
 from services.gateway.reading import vms
@@ -107,6 +107,7 @@ class Permissions(BaseModel):
     project_id: str | None
     vm_id: UUID | None
     permissions: list[Permission]
+    roles: dict[Role, list[str]] = Field(description="Each role there is: what it is given.")
 
 
 async def user_id_of(caller: Known) -> UUID:
@@ -228,22 +229,31 @@ async def show_permissions(
     vm_id: Annotated[UUID | None, Query(description="And whether this VM allows it now.")] = None,
 ) -> Permissions:
     """What the caller may do in the project that they act in, and to a VM of it."""
-    possible = await _possible(gateway, caller, vm_id) if vm_id is not None else {}
+    rules, possible = gateway.policy.rules, dict[str, bool]()
+    if vm_id is not None:
+        caller = await on_vm(gateway, caller, vm_id=vm_id)
+        possible = await _possible(gateway, caller, vm_id)
     permissions = [
         Permission(
             permission=each,
-            role=role,
-            allowed=caller.may(role, each),
+            role=rules.needed[each],
+            allowed=caller.may(rules.needed[each], each),
             possible=possible.get(each),
         )
-        for each, role in sorted(PERMISSIONS.items())
+        for each in sorted(PERMISSIONS)
     ]
-    return Permissions(project_id=caller.project_id or None, vm_id=vm_id, permissions=permissions)
+    return Permissions(
+        project_id=caller.project_id or None,
+        vm_id=vm_id,
+        permissions=permissions,
+        roles={role: sorted(given) for role, given in rules.granted.items()},
+    )
 
 
 async def _possible(gateway: Gateway, caller: Caller, vm_id: UUID) -> dict[str, bool]:
     """Of each command on a VM: whether it would be accepted now."""
-    if not caller.may(Role.VIEWER, "vm.read"):
+    permission, role = LOOKS
+    if not caller.may(gateway.policy.needed(permission, role), permission):
         raise Terminal(ErrorCode.NOT_FOUND)
     async with gateway.database.reading() as session:
         row = await vms.find(session, caller.project_id, vm_id)

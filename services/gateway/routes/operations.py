@@ -19,14 +19,16 @@ from services.gateway.context import Here, RequestId
 from services.gateway.identity.permission import Viewer, permit
 from services.gateway.intake import Asked
 from services.gateway.pages import Limit, Marker, Order, Page
+from services.gateway.policy.sharing import narrow
 from services.gateway.preferences import Wait
 from services.gateway.reading import operations
 from services.gateway.reading.pages import page_of
-from services.gateway.resources import Operation
+from services.gateway.resources import DryRun, Operation
 from services.gateway.routes.answers import ended
 from services.gateway.routes.guard import guarded
 from services.gateway.steering import STEERS
 from services.gateway.tables import OPERATIONS
+from services.gateway.trial import Trial, tried_steering
 
 LOG = logging.getLogger(__name__)
 ROUTER = guarded("/operations", "operations")
@@ -55,7 +57,7 @@ async def list_operations(
     )
     shown = partial(operations.shown, now=now)
     order = Order("-created_at", OPERATIONS.c.created_at, OPERATIONS.c.id)
-    query = operations.listed(wanted)
+    query = narrow(operations.listed(wanted), caller, OPERATIONS.c.vm_id)
     return await page_of(
         gateway, request, query, order, shown, limit=limit, marker=marker, total=total
     )
@@ -79,19 +81,25 @@ def _command(kind: type[OperationCommand]) -> Callable[..., Awaitable[OperationC
     return read_command
 
 
-def _endpoint(kind: type[OperationCommand]) -> Callable[..., Awaitable[Operation]]:
+def _endpoint(kind: type[OperationCommand]) -> Callable[..., Awaitable[Operation | DryRun]]:
     permitted = Depends(permit(kind.role, kind.permission()))
     command = Depends(_command(kind))
 
     async def steer(
+        *,
         operation_id: UUID,
         request_id: RequestId,
         gateway: Here,
         caller: Annotated[Caller, permitted],
         command: Annotated[OperationCommand, command],
-    ) -> Operation:
+        trial: Trial,
+        response: Response,
+    ) -> Operation | DryRun:
         intent = f"POST /v1/operations/{operation_id}/{kind.verb()}"
         asked = Asked(caller, command, None, request_id, intent)
+        if trial is not None:
+            response.status_code = 200
+            return await tried_steering(gateway, trial, asked, operation_id)
         async with gateway.database.session() as session:
             await gateway.intake.steer(session, asked, operation_id)
             row = await operations.find(session, caller.project_id, operation_id)
@@ -111,8 +119,11 @@ for each in STEERS:
         name=f"{each.verb()}_operation",
         summary=f"{each.title().capitalize()} an operation",
         description=each.__doc__,
-        responses=documents.problems(
-            ErrorCode.NOT_FOUND, ErrorCode.CONFLICT, ErrorCode.UNSUPPORTED_MEDIA_TYPE
-        ),
+        responses={
+            200: {"model": DryRun, "description": "What would become of it."},
+            **documents.problems(
+                ErrorCode.NOT_FOUND, ErrorCode.CONFLICT, ErrorCode.UNSUPPORTED_MEDIA_TYPE
+            ),
+        },
         openapi_extra=documented(each, optional=True, given="target"),
     )

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from sqlalchemy import Row, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from chassis.database import act_as_service
 from chassis.errors import Terminal
 from chassis.identity import Caller
 from chassis.outbox import say
@@ -42,6 +43,7 @@ async def managing(request: Request, caller: Known) -> Caller:
     """An admin of the platform, or of the project that they act in."""
     if not caller.is_platform_admin:
         return await _permitted(request)
+    act_as_service()  # users are in many projects
     await require_fresh(request, caller, _PERMISSION)
     return caller
 
@@ -199,6 +201,7 @@ async def invite_again(user_id: UUID, gateway: Here, caller: Manager) -> Respons
 
 def _require_may_invite(gateway: Gateway, caller: Caller, wanted: InviteUser) -> None:
     _require_projects(gateway, wanted.memberships)
+    _require_roles(gateway, caller, wanted.memberships)
     if caller.is_platform_admin:
         return
     _require_whole(caller, wanted.memberships)
@@ -211,6 +214,7 @@ def _require_may_invite(gateway: Gateway, caller: Caller, wanted: InviteUser) ->
 
 def _require_may_change(gateway: Gateway, caller: Caller, wanted: ChangeUser) -> None:
     _require_projects(gateway, wanted.memberships)
+    _require_roles(gateway, caller, wanted.memberships)
     if caller.is_platform_admin:
         return
     _require_whole(caller, wanted.memberships)
@@ -230,6 +234,14 @@ def _require_projects(gateway: Gateway, named: "dict[str, Role] | dict[str, Role
     for project, role in named.items():
         if role is not None and project not in gateway.settings.projects:
             raise invalid("body.memberships", f"There is no project {project[:80]!r}.")
+
+
+def _require_roles(
+    gateway: Gateway, caller: Caller, given: "dict[str, Role] | dict[str, Role | None]"
+) -> None:
+    for role in given.values():
+        if role is not None:
+            gateway.policy.require_may_give(caller, role, "body.memberships")
 
 
 async def _require_an_admin_stays(session: AsyncSession, row: Row[Any], wanted: ChangeUser) -> None:

@@ -17,6 +17,7 @@ from services.gateway.identity.permission import Viewer, permit
 from services.gateway.intake import Asked
 from services.gateway.pages import Limit, Marker, Order, Page
 from services.gateway.parameters import Moment
+from services.gateway.policy.sharing import narrow
 from services.gateway.preferences import Wait
 from services.gateway.reading import vms
 from services.gateway.reading.pages import page_of
@@ -25,6 +26,7 @@ from services.gateway.routes import history
 from services.gateway.routes.answers import Key, accept, answer, command_responses
 from services.gateway.routes.guard import guarded
 from services.gateway.tables import VMS
+from services.gateway.trial import Trial
 
 ROUTER = guarded("/vms", "vms")
 Sort = Literal["created_at", "-created_at", "updated_at", "-updated_at", "name", "-name"]
@@ -46,6 +48,7 @@ async def create_vm(
     command: Annotated[Create, Depends(body(Create))],
     key: Key,
     wait: Wait,
+    trial: Trial,
 ) -> Response:
     """Create a VM.
 
@@ -53,7 +56,7 @@ async def create_vm(
     project's only network is joined; where there are several, one has to be named.
     """
     asked = Asked(caller, command, None, request_id, "POST /v1/vms", key)
-    return await accept(gateway, asked, wait)
+    return await accept(gateway, asked, wait, trial)
 
 
 async def read_filter(
@@ -91,6 +94,7 @@ async def list_vms(
     *,
     request: Request,
     gateway: Here,
+    caller: Viewer,
     wanted: Annotated[vms.VmFilter, Depends(read_filter)],
     limit: Limit = 100,
     marker: Marker = None,
@@ -99,7 +103,7 @@ async def list_vms(
 ) -> Response:
     """List the project's VMs, without deleted ones unless asked for."""
     order = Order(sort, VMS.c[sort.removeprefix("-")], VMS.c.id)
-    query = vms.listed(wanted)
+    query = narrow(vms.listed(wanted), caller, VMS.c.id)
     page = await page_of(
         gateway, request, query, order, vms.plain, limit=limit, marker=marker, total=total
     )
@@ -144,10 +148,11 @@ async def update_vm(
     if_match: IfMatch,
     key: Key,
     wait: Wait,
+    trial: Trial,
 ) -> Response:
     """Change a VM's name, description, metadata or tags; what is left out stays."""
     asked = Asked(caller, command, vm_id, request_id, f"PATCH /v1/vms/{vm_id}", key, if_match)
-    return await accept(gateway, asked, wait)
+    return await accept(gateway, asked, wait, trial)
 
 
 @ROUTER.delete(
@@ -165,7 +170,8 @@ async def delete_vm(
     if_match: IfMatch,
     key: Key,
     wait: Wait,
+    trial: Trial,
 ) -> Response:
     """Delete a VM and everything that was made for it."""
     asked = Asked(caller, Delete(), vm_id, request_id, f"DELETE /v1/vms/{vm_id}", key, if_match)
-    return await accept(gateway, asked, wait)
+    return await accept(gateway, asked, wait, trial)

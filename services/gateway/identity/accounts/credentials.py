@@ -22,8 +22,8 @@ from services.gateway.identity import marked
 from services.gateway.identity.accounts.rows import change
 from services.gateway.identity.accounts.tables import SERVICE_ACCOUNTS
 from services.gateway.identity.accounts.tokens import SUBJECT
-from services.gateway.identity.login import FIRST_LOCK, LONGEST_LOCK
 from services.gateway.identity.saying import SOURCE, Aliases, Asking, told
+from services.gateway.identity.tries import FIRST_LOCK, LONGEST_LOCK
 
 _LONGEST = 256
 
