@@ -264,7 +264,20 @@ def spoiled(answer: dict[str, Any], name: str, value: object) -> dict[str, Any]:
 async def test_answers_that_cannot_be_read_are_refused_and_nothing_breaks(
     ada: Person, key: Authenticator
 ) -> None:
-    junk = ["", "!", "A", "=", "gA", 7, None, [], {}, "A" * 5000, "é", written(b"\xff" * 90)]
+    junk: list[object] = [
+        "",
+        "!",
+        "A",
+        "=",
+        "gA",
+        7,
+        None,
+        [],
+        {},
+        "A" * 5000,
+        "é",
+        written(b"\xff" * 90),
+    ]
     deep = written(b'{"challenge":' + b"[" * 20000)
     options = (await post(ada.gateway, "/v1/auth/passkey/options")).json()["options"]
     good = key.get(options)
@@ -279,7 +292,8 @@ async def test_answers_that_cannot_be_read_are_refused_and_nothing_breaks(
             assert (
                 await post(ada.gateway, "/v1/auth/passkey", passkey=answer)
             ).status_code == 401, (name, value)
-    for answer in ({}, {"id": 7}, {"id": good["id"], "response": []}, {**good, "type": "x"}):
+    bare: list[dict[str, object]] = [{}, {"id": 7}, {"id": good["id"], "response": []}]
+    for answer in [*bare, {**good, "type": "x"}, {**good, "id": "é"}]:
         assert (await post(ada.gateway, "/v1/auth/passkey", passkey=answer)).status_code == 401
 
 

@@ -20,14 +20,11 @@ from services.gateway.identity.emails import Email
 from services.gateway.identity.methods import ProofKind
 from services.gateway.identity.permission import permit_platform
 from services.gateway.identity.post import Kind
-from services.gateway.identity.proofs import Answer, Proof
 from services.gateway.identity.saying import SOURCE, Asking, Asks, told, user
 from services.gateway.identity.sessions import Open
 from services.gateway.identity.tables import SESSIONS
 from services.gateway.identity.users import change
 from services.gateway.locks import exclusively
-from services.gateway.routes.factors import PasskeyOptions
-from services.gateway.routes.factors import User as Bearing
 from services.gateway.routes.guard import personal, unguarded
 from services.gateway.routes.me import User
 
@@ -40,82 +37,58 @@ Password = Annotated[str, Field(min_length=1, max_length=512, examples=["kettle-
 Token = Annotated[str, Field(min_length=1, max_length=1024)]
 
 
-class _Asked(BaseModel):
+class Asked(BaseModel):
+    """What a body may hold is said by its class, and nothing else."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class LogIn(_Asked):
+class LogIn(Asked):
     """Who wants to come in."""
 
     email: str = Field(max_length=254, examples=["ada@example.org"])
     password: Password
 
 
-class RefreshTokens(_Asked):
+class RefreshTokens(Asked):
     """A session that is to go on, or to end."""
 
     refresh_token: Token
 
 
-class AskForLink(_Asked):
+class AskForLink(Asked):
     """Somebody who has forgotten their password."""
 
     email: Email
 
 
-class Register(_Asked):
+class Register(Asked):
     """Somebody who wants an account. The password is chosen with the link that is mailed."""
 
     email: Email
     name: Name
 
 
-class SetPassword(_Asked):
+class SetPassword(Asked):
     """What came by mail, and the password."""
 
     token: Token
     password: Password
 
 
-class ConfirmEmail(_Asked):
+class ConfirmEmail(Asked):
     """What came by mail."""
 
     token: Token
 
 
-class MakeTokenKey(_Asked):
+class MakeTokenKey(Asked):
     """A new key for access tokens."""
 
     retire: bool = Field(
         default=False,
         description="Refuse at once what was signed with the keys of before: somebody has a copy.",
     )
-
-
-class AskForPasskey(_Asked):
-    """A login that is half done."""
-
-    mfa_token: Token
-
-
-class SecondFactor(Proof):
-    """A login that is half done, and what finishes it."""
-
-    mfa_token: Token
-
-
-class EnterByPasskey(_Asked):
-    """What a browser made of the options."""
-
-    passkey: Answer
-
-
-class StepUp(Proof):
-    """A second factor; of a user who has none, the password."""
-
-    ways = (*Proof.ways, "password")
-
-    password: Password | None = None
 
 
 BODIES = (
@@ -126,10 +99,6 @@ BODIES = (
     SetPassword,
     ConfirmEmail,
     MakeTokenKey,
-    AskForPasskey,
-    SecondFactor,
-    EnterByPasskey,
-    StepUp,
 )
 
 
@@ -149,14 +118,6 @@ class SecondFactorWanted(BaseModel):
 
     mfa_token: str = Field(description="Good for that alone, and once.")
     kinds: list[ProofKind] = Field(description="What may come.")
-    expires_in: int
-
-
-class AccessToken(BaseModel):
-    """Another access token for the same session; its refresh token stays as it is."""
-
-    access_token: str
-    token_type: str = "Bearer"  # noqa: S105 - its type
     expires_in: int
 
 
@@ -191,7 +152,7 @@ async def log_in(
     """
     entered = await gateway.identity.login.enter(wanted.email, wanted.password, asking)
     if isinstance(entered, Open):
-        return await _tokens(gateway, entered)
+        return await tokens_of(gateway, entered)
     left = entered.expires_at - gateway.clock()
     asked = SecondFactorWanted(
         mfa_token=entered.token, kinds=list(entered.kinds), expires_in=int(left.total_seconds())
@@ -199,71 +160,12 @@ async def log_in(
     return JSONResponse(asked.model_dump(mode="json"), status_code=202)
 
 
-@ROUTER.post("/second-factor", responses=_WITH_BODY, openapi_extra=documented(SecondFactor))
-async def finish_login(
-    gateway: Here, asking: Asks, wanted: Annotated[SecondFactor, Depends(body(SecondFactor))]
-) -> Tokens:
-    """Finish a login with a second factor.
-
-    After some wrong codes no more are compared for 30 seconds, then for longer; passkeys still are.
-    """
-    opened = await gateway.identity.login.finish(wanted.mfa_token, wanted, asking)
-    return await _tokens(gateway, opened)
-
-
-@ROUTER.post(
-    "/second-factor/options", responses=_WITH_BODY, openapi_extra=documented(AskForPasskey)
-)
-async def ask_for_second_passkey(
-    gateway: Here, wanted: Annotated[AskForPasskey, Depends(body(AskForPasskey))]
-) -> PasskeyOptions:
-    """What `navigator.credentials.get()` is to be given, to finish a login with a passkey."""
-    options = await gateway.identity.login.ask_for_passkey(wanted.mfa_token)
-    return PasskeyOptions(options=options)
-
-
-@ROUTER.post("/passkey/options", responses=documents.problems())
-async def ask_for_passkey(gateway: Here) -> PasskeyOptions:
-    """What `navigator.credentials.get()` is to be given, to log in with a passkey alone."""
-    return PasskeyOptions(options=await gateway.identity.login.ask_for_any_passkey())
-
-
-@ROUTER.post("/passkey", responses=_WITH_BODY, openapi_extra=documented(EnterByPasskey))
-async def enter_by_passkey(
-    gateway: Here, asking: Asks, wanted: Annotated[EnterByPasskey, Depends(body(EnterByPasskey))]
-) -> Tokens:
-    """Log in with a passkey, without a password."""
-    opened = await gateway.identity.login.enter_by_passkey(wanted.passkey, asking)
-    return await _tokens(gateway, opened)
-
-
-@KNOWN.post("/step-up", responses=_WITH_BODY, openapi_extra=documented(StepUp))
-async def step_up(
-    gateway: Here, asking: Asks, mine: Bearing, wanted: Annotated[StepUp, Depends(body(StepUp))]
-) -> AccessToken:
-    """Prove within a session that it is you, for what asks for that: a second factor, else the password."""
-    identity = gateway.identity
-    if wanted.password is not None:
-        shown = await identity.step_up.by_password(mine, wanted.password, asking)
-    else:
-        shown = await identity.step_up.by_factor(mine, wanted, asking)
-    token = await identity.token_of(mine.user_id, mine.session_id, shown)
-    lifetime = int(gateway.settings.access_token_lifetime.total_seconds())
-    return AccessToken(access_token=token, expires_in=lifetime)
-
-
-@KNOWN.post("/step-up/options", responses=documents.problems())
-async def ask_for_step_up_passkey(gateway: Here, mine: Bearing) -> PasskeyOptions:
-    """What `navigator.credentials.get()` is to be given, to step up with a passkey."""
-    return PasskeyOptions(options=await gateway.identity.step_up.ask_for_passkey(mine))
-
-
 @ROUTER.post(
     "/refresh",
     responses=documents.problems(ErrorCode.CONFLICT, ErrorCode.UNSUPPORTED_MEDIA_TYPE),
     openapi_extra=documented(RefreshTokens),
 )
-async def refresh_tokens(
+async def refreshtokens_of(
     gateway: Here, asking: Asks, wanted: Annotated[RefreshTokens, Depends(body(RefreshTokens))]
 ) -> Tokens:
     """Go on with a session: new tokens for a refresh token, which is used up by it.
@@ -271,7 +173,7 @@ async def refresh_tokens(
     One that comes again ends the session; within ten seconds, when it may be a double, it is a 409.
     """
     opened = await gateway.identity.sessions.refresh(wanted.refresh_token, asking)
-    return await _tokens(gateway, opened)
+    return await tokens_of(gateway, opened)
 
 
 @ROUTER.post(
@@ -377,7 +279,8 @@ async def show_key_set(gateway: Here, response: Response) -> KeySet:
     return KeySet(keys=[each.shown() for each in await gateway.identity.keyring.published()])
 
 
-async def _tokens(gateway: Gateway, opened: Open) -> Tokens:
+async def tokens_of(gateway: Gateway, opened: Open) -> Tokens:
+    """The answer to whoever opened, or refreshed, a session."""
     left = opened.expires_at - gateway.clock()
     return Tokens(
         access_token=await gateway.identity.access_token(opened),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from chassis.testing import VirtualClock, said
+from chassis.testing import Killed, VirtualClock, said
 from contracts.access.identity import (
     FactorAsked,
     FactorEnrolled,
@@ -19,6 +19,8 @@ from contracts.access.identity import (
     SessionOpened,
 )
 from services.gateway.context import Gateway
+from services.gateway.identity.proofs import Proof
+from services.gateway.identity.saying import Asking
 from services.gateway.identity.tables import CHALLENGES, FACTORS, RECOVERY_CODES
 from tests.unit.gateway.conftest import NewGateway
 from tests.unit.gateway.identity.authenticator import Authenticator
@@ -153,6 +155,20 @@ async def test_the_code_that_confirmed_a_factor_opens_no_session(gateway: Gatewa
     ada = await person(gateway)
     await ada.enrol()
     assert (await ada.finish(await ada.begin(), code=ada.code())).status_code == 401
+
+
+async def test_a_login_that_dies_on_its_way_uses_nothing_up(
+    ada: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    identity, half = ada.gateway.identity, await ada.begin()
+
+    async def die(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(identity.sessions, "open", die)
+        await identity.login.finish(half["mfa_token"], Proof(code=ada.code()), Asking())
+    assert (await ada.finish(half, code=ada.code())).status_code == 200
 
 
 async def test_of_two_gateways_one_takes_a_code(ada: Person, new_gateway: NewGateway) -> None:
