@@ -120,8 +120,11 @@ def _subject(call: Call) -> Token:
 
 
 def look_at_token(call: Call) -> Reply:
-    """GET and HEAD /v3/auth/tokens."""
+    """GET and HEAD /v3/auth/tokens: of oneself, or of anyone for operators."""
     token = _subject(call)
+    if not call.who.admin and call.who.user_id != token.user_id:
+        words = "You are not authorized to perform the requested action: identity:validate_token."
+        raise ApiError(403, words)
     return Reply(200, token_body(token, call.root_url), {"X-Subject-Token": token.id})
 
 

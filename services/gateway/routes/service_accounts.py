@@ -401,7 +401,9 @@ def _client(request: Request, given: Mapping[str, str]) -> tuple[str, str]:
         client_id, secret = (unquote_plus(each, errors="strict") for each in (client_id, secret))
     except (binascii.Error, ValueError) as error:
         raise _RefusedError("invalid_client", "The Authorization field cannot be read.") from error
-    if not colon or in_body[0] not in {None, client_id}:
+    if not colon:
+        raise _RefusedError("invalid_client", "Send the client's id and secret.")
+    if in_body[0] not in {None, client_id}:
         raise _RefusedError("invalid_request", "Two clients are named.")
     return client_id, secret
 

@@ -1,0 +1,351 @@
+"""What a provider signs is believed only as its standards allow; roles come and go with claims."""
+
+import hmac
+import json
+from base64 import urlsafe_b64encode
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+from joserfc import jwt
+from joserfc.jwk import ECKey, OctKey, RSAKey
+
+from chassis.testing import VirtualClock, said
+from contracts.access.federation import IdentityRefused
+from contracts.access.identity import UserChanged
+from contracts.identity import Role
+from services.gateway.context import Gateway
+from services.gateway.identity.oidc.claims import ClaimRule, roles_by
+from services.gateway.identity.oidc.provider import APART
+from tests.unit.gateway.conftest import NewGateway
+from tests.unit.gateway.identity.world import CHEAP, bearer, make_user, nobody, try_login
+
+ISSUER = "https://id.example.org"
+SECRET = "s3cret-of-the-client-0123456789abcdef"
+LOGOUT = "http://schemas.openid.net/event/backchannel-logout"
+RULES = [
+    {"claim": "groups", "equals": "ops", "project": "demo", "role": "operator"},
+    {"claim": "groups", "equals": "chiefs", "project": "demo", "role": "admin"},
+    {"claim": "groups", "equals": "ops", "project": "nowhere", "role": "admin"},
+]
+Change = Callable[["Fake"], None]
+
+
+def forged(header: dict[str, Any], claims: dict[str, Any], secret: bytes) -> str:
+    """What no library signs: with HMAC by a secret that is none, or not at all."""
+    parts = [urlsafe_b64encode(json.dumps(each).encode()).rstrip(b"=") for each in (header, claims)]
+    text = b".".join(parts)
+    mark = hmac.digest(secret, text, "sha256") if secret else b""
+    return (text + b"." + urlsafe_b64encode(mark).rstrip(b"=")).decode()
+
+
+class Fake(httpx.AsyncBaseTransport):
+    """A provider in memory, which says what a test has it say."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        self.clock = clock
+        self.key = RSAKey.generate_key(2048, {"kid": "one", "use": "sig"})
+        self.shown = [self.key]
+        self.signed_with: Any = self.key
+        self.forges_with: bytes | None = None
+        self.header: dict[str, Any] = {"alg": "RS256", "kid": "one"}
+        self.claims: dict[str, Any] = {}
+        self.metadata: dict[str, Any] = {}
+        self.groups: list[str] = ["ops"]
+        self.asked: list[str] = []
+        self.nonce = ""
+        self.is_down = False
+        self.userinfo: dict[str, Any] = {}
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        path = request.url.path
+        self.asked.append(path)
+        if self.is_down:
+            raise httpx.ConnectError("gone")
+        match path:
+            case "/.well-known/openid-configuration":
+                return httpx.Response(200, json=self._metadata())
+            case "/jwks":
+                shown = [key.as_dict(private=False) for key in self.shown]
+                return httpx.Response(200, json={"keys": [{"kty": "odd"}, *shown]})
+            case "/userinfo":
+                return httpx.Response(200, json={"sub": "s-1", **self.userinfo})
+            case _:
+                token = self.sign({"nonce": self.nonce, "groups": self.groups})
+                return httpx.Response(200, json={"id_token": token, "access_token": "at"})
+
+    def _metadata(self) -> dict[str, Any]:
+        return {
+            "issuer": ISSUER,
+            "authorization_endpoint": f"{ISSUER}/auth",
+            "token_endpoint": f"{ISSUER}/token",
+            "jwks_uri": f"{ISSUER}/jwks",
+            "userinfo_endpoint": f"{ISSUER}/userinfo",
+            "id_token_signing_alg_values_supported": ["RS256", "ES256", "HS256", "none"],
+            **self.metadata,
+        }
+
+    def sign(self, more: dict[str, Any]) -> str:
+        now = int(self.clock().timestamp())
+        claims = {"iss": ISSUER, "aud": "hostler", "sub": "s-1", "iat": now, "exp": now + 300}
+        claims |= {"email": "ada@example.org", "email_verified": True, **more, **self.claims}
+        claims = {name: value for name, value in claims.items() if value is not None}
+        algorithms = ["RS256", "ES256", "HS256"]
+        if self.forges_with is not None:
+            return forged(self.header, claims, self.forges_with)
+        return jwt.encode(self.header, claims, self.signed_with, algorithms=algorithms)
+
+
+@pytest.fixture
+def fake(clock: VirtualClock) -> Fake:
+    return Fake(clock)
+
+
+@pytest.fixture
+async def gateway(new_gateway: NewGateway, fake: Fake) -> Gateway:
+    provider = {"issuer": ISSUER, "client_id": "hostler", "client_secret": SECRET, "rules": RULES}
+    made = await new_gateway(password_memory=CHEAP, oidc_providers={"corp": provider})
+    made.identity.arrivals.providers["corp"].web.transport = fake
+    return made
+
+
+async def enter(gateway: Gateway, fake: Fake, *, nonce: str | None = None) -> httpx.Response:
+    async with nobody(gateway) as using:
+        sent = await using.get("/v1/auth/oidc/corp/login")
+        assert sent.status_code == 303, sent.text
+        query = parse_qs(urlsplit(sent.headers["location"]).query)
+        fake.nonce = query["nonce"][0] if nonce is None else nonce
+        params = {"state": query["state"][0], "code": "c"}
+        return await using.get("/v1/auth/oidc/corp/callback", params=params)
+
+
+async def roles(gateway: Gateway, answer: httpx.Response) -> dict[str, str]:
+    assert answer.status_code == 200, answer.text
+    async with bearer(gateway, answer.json()) as using:
+        return (await using.get("/v1/me")).json()["user"]["memberships"]
+
+
+def as_nobody(fake: Fake) -> None:
+    fake.header, fake.forges_with = {"alg": "none"}, b""
+
+
+def with_the_public_key_as_a_secret(fake: Fake) -> None:
+    fake.header = {"alg": "HS256", "kid": "one"}
+    fake.forges_with = fake.key.as_pem(private=False)
+
+
+def with_the_clients_secret(fake: Fake) -> None:
+    fake.header, fake.signed_with = {"alg": "HS256"}, OctKey.import_key(SECRET)
+
+
+def with_a_key_of_their_own(fake: Fake) -> None:
+    fake.signed_with = RSAKey.generate_key(2048)
+
+
+def with_a_key_that_they_bring(fake: Fake) -> None:
+    fake.signed_with = own = RSAKey.generate_key(2048)
+    fake.header |= {"jwk": own.as_dict(private=False), "kid": "two"}
+
+
+def with_an_algorithm_that_is_not_offered(fake: Fake) -> None:
+    key = ECKey.generate_key("P-256", {"kid": "ec"})
+    fake.metadata = {"id_token_signing_alg_values_supported": ["RS256"]}
+    fake.header, fake.signed_with, fake.shown = {"alg": "ES256", "kid": "ec"}, key, [key]
+
+
+def as_an_access_token(fake: Fake) -> None:
+    fake.header |= {"typ": "at+jwt"}
+
+
+def saying(**claims: object) -> Change:
+    def say(fake: Fake) -> None:
+        fake.claims = claims
+
+    say.__name__ = "saying " + ", ".join(claims)
+    return say
+
+
+def named(change: Change) -> str:
+    return change.__name__
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        as_nobody,
+        with_the_public_key_as_a_secret,
+        with_the_clients_secret,
+        with_a_key_of_their_own,
+        with_a_key_that_they_bring,
+        with_an_algorithm_that_is_not_offered,
+        as_an_access_token,
+        saying(iss="https://evil.example.org"),
+        saying(aud="another"),
+        saying(aud=["hostler", "another"]),
+        saying(azp="another"),
+        saying(nonce=None),
+        saying(exp=None),
+        saying(exp=1),
+        saying(exp="never"),
+        saying(iat=None),
+        saying(iat=1),
+        saying(iat=4_000_000_000),
+        saying(sub=None),
+        saying(sub=""),
+        saying(sub=["s-1"]),
+        saying(sub="s" * 256),
+        saying(sub="s-2"),
+    ],
+    ids=named,
+)
+async def test_an_id_token_that_does_not_hold_lets_nobody_in(
+    gateway: Gateway, fake: Fake, change: Change
+) -> None:
+    """The last one: the token is of one person, what the provider adds about another."""
+    change(fake)
+    answer = await enter(gateway, fake)
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated"), answer.text
+    events = [m.data for m in await said(gateway.database)]
+    assert [e.why for e in events if isinstance(e, IdentityRefused)] == ["token"]
+    assert len(events) == 1
+
+
+async def test_a_nonce_is_of_one_login(gateway: Gateway, fake: Fake) -> None:
+    assert (await enter(gateway, fake, nonce="another")).status_code == 401
+    assert (await enter(gateway, fake)).status_code == 200
+
+
+async def test_roles_go_when_the_claims_go_and_what_an_admin_gave_stays(
+    gateway: Gateway, fake: Fake
+) -> None:
+    await make_user(gateway, "chief@example.org", is_admin=True)
+    first = await enter(gateway, fake)
+    assert await roles(gateway, first) == {"demo": "operator"}
+    async with bearer(gateway, first.json()) as using:
+        path = f"/v1/users/{(await using.get('/v1/me')).json()['user']['id']}"
+    fake.groups = ["ops", "chiefs"]
+    assert await roles(gateway, await enter(gateway, fake)) == {"demo": "admin"}
+    async with bearer(gateway, (await try_login(gateway, "chief@example.org")).json()) as chief:
+        for lesser in (None, "viewer"):
+            refused = await chief.patch(path, json={"memberships": {"demo": lesser}})
+            assert refused.status_code == 409, "the claims give it"
+        fake.groups = ["ops"]
+        assert await roles(gateway, await enter(gateway, fake)) == {"demo": "operator"}
+        given = {"demo": "admin", "other": "viewer"}
+        assert (await chief.patch(path, json={"memberships": given})).status_code == 200
+    fake.groups = []
+    assert await roles(gateway, await enter(gateway, fake)) == given
+    async with bearer(gateway, first.json()) as using:
+        assert (await using.get("/v1/vms")).status_code == 401, "a token with the roles of before"
+    ruled = [m for m in await said(gateway.database) if isinstance(m.data, UserChanged)]
+    by_rules = [m.data.new for m in ruled if m.actor == "oidc:corp"]
+    assert by_rules == [{"role": "operator"}, {"role": "admin"}, {"role": "operator"}]
+
+
+async def test_claims_of_userinfo_count_and_do_not_override_what_was_signed(
+    gateway: Gateway, fake: Fake
+) -> None:
+    fake.userinfo = {"groups": ["chiefs"], "email": "bob@example.org"}
+    assert await roles(gateway, await enter(gateway, fake)) == {"demo": "operator"}
+    fake.claims = {"groups": None}
+    assert await roles(gateway, await enter(gateway, fake)) == {"demo": "admin"}
+
+
+async def test_a_provider_that_changes_its_key_is_asked_once_for_the_new_one(
+    gateway: Gateway, fake: Fake, clock: VirtualClock
+) -> None:
+    assert (await enter(gateway, fake)).status_code == 200
+    clock.advance(seconds=APART.total_seconds() + 1)
+    fake.signed_with = new = RSAKey.generate_key(2048, {"kid": "two"})
+    fake.shown.append(new)
+    fake.header = {"alg": "RS256", "kid": "two"}
+    assert (await enter(gateway, fake)).status_code == 200
+    fake.header = {"alg": "RS256", "kid": "nobodys"}
+    for _ in range(5):
+        assert (await enter(gateway, fake)).status_code == 401
+    assert fake.asked.count("/jwks") == 2
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"issuer": "https://evil.example.org"},
+        {"token_endpoint": "http://127.0.0.1:1/token"},
+        {"jwks_uri": "file:///etc/passwd"},
+        {"authorization_endpoint": None},
+    ],
+)
+async def test_a_provider_that_describes_itself_oddly_is_not_used(
+    gateway: Gateway, fake: Fake, metadata: dict[str, Any]
+) -> None:
+    fake.metadata = metadata
+    async with nobody(gateway) as using:
+        assert (await using.get("/v1/auth/oidc/corp/login")).status_code == 503
+
+
+async def test_a_provider_that_goes_in_the_middle_of_a_login_leaves_nothing(
+    gateway: Gateway, fake: Fake
+) -> None:
+    async with nobody(gateway) as using:
+        sent = await using.get("/v1/auth/oidc/corp/login")
+        state = parse_qs(urlsplit(sent.headers["location"]).query)["state"][0]
+        fake.is_down = True
+        params = {"state": state, "code": "c"}
+        answer = await using.get("/v1/auth/oidc/corp/callback", params=params)
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert await said(gateway.database) == []
+    fake.is_down = False
+    assert (await enter(gateway, fake)).status_code == 200
+
+
+async def logged_out(gateway: Gateway, token: str) -> int:
+    async with nobody(gateway) as using:
+        path = "/v1/auth/oidc/corp/backchannel-logout"
+        return (await using.post(path, data={"logout_token": token})).status_code
+
+
+async def test_a_logout_token_is_good_once_and_only_if_it_is_one(
+    gateway: Gateway, fake: Fake
+) -> None:
+    tokens = await enter(gateway, fake)
+    event = {"events": {LOGOUT: {}}, "jti": "j-1"}
+    for wrong in (
+        {"jti": "j-1"},
+        {**event, "nonce": "n"},
+        {**event, "events": {"other": {}}},
+        {**event, "jti": None},
+        {**event, "sub": None},
+        {**event, "aud": "another"},
+        {**event, "iat": 1},
+    ):
+        assert await logged_out(gateway, fake.sign(wrong)) == 400, wrong
+    assert await logged_out(gateway, "x.y.z") == 400
+    assert (await roles(gateway, tokens)) == {"demo": "operator"}
+    token = fake.sign(event)
+    assert await logged_out(gateway, token) == 200
+    assert await logged_out(gateway, token) == 400
+    async with bearer(gateway, tokens.json()) as using:
+        assert (await using.get("/v1/me")).status_code == 401
+
+
+async def test_a_logout_that_is_told_before_the_login_ends_is_not_forgotten(
+    gateway: Gateway, fake: Fake
+) -> None:
+    event = {"events": {LOGOUT: {}}, "jti": "j-2", "sid": "at-the-provider"}
+    assert await logged_out(gateway, fake.sign(event)) == 200
+    fake.claims = {"sid": "at-the-provider"}
+    assert (await enter(gateway, fake)).status_code == 401
+
+
+def test_a_rule_asks_for_the_whole_value_and_the_greatest_role_holds() -> None:
+    rules = [ClaimRule.model_validate(each) for each in RULES[:2]]
+    nested = ClaimRule(claim="realm.roles", equals="x", project="demo", role=Role.VIEWER)
+    dotted = ClaimRule(claim="https://a.b/c", equals="x", project="demo", role=Role.VIEWER)
+    assert roles_by(rules, {"groups": ["chiefs", "ops"]}) == {"demo": Role.ADMIN}
+    assert roles_by(rules, {"groups": "ops"}) == {"demo": Role.OPERATOR}
+    for claims in ({"groups": ["devops", "OPS", 1]}, {"groups": {"ops": True}}, {"groups": "ops "}):
+        assert roles_by(rules, claims) == {}, claims
+    assert roles_by([nested], {"realm": {"roles": ["x"]}}) == {"demo": Role.VIEWER}
+    assert roles_by([dotted], {"https://a.b/c": "x"}) == {"demo": Role.VIEWER}
