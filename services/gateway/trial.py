@@ -13,7 +13,7 @@ from chassis.ids import new_id
 from chassis.outbox import say
 from contracts.access.permission import CommandTried
 from contracts.errors import MEANINGS
-from contracts.message import Command, Message
+from contracts.message import Message
 from contracts.vm.commands import Create, Import
 from services.gateway.context import Gateway
 from services.gateway.etags import require_match
@@ -140,7 +140,8 @@ async def _told(
     gateway: Gateway, asked: Asked, found: list[Verdict], vm_id: UUID | None, waiting: list[UUID]
 ) -> DryRun:
     """The answer; that somebody asked is told to the audit, and nothing else is written."""
-    command, refused = asked.command, tuple(v.check for v in found if v.passes is False)
+    command = asked.command
+    refused: tuple[str, ...] = tuple(each.check for each in found if each.passes is False)
     data = CommandTried(
         command=command.wire_name(),
         vm_id=vm_id,
@@ -154,14 +155,10 @@ async def _told(
         vm_id=vm_id,
         would_be_accepted=not refused,
         verdicts=found,
-        calls=_calls(command, refused),
+        calls=[] if refused else list(command.calls()),
         waits_for=waiting[-1] if waiting else None,
         position=len(waiting),
     )
-
-
-def _calls(command: Command, refused: tuple[Check, ...]) -> list[str]:
-    return [] if refused else list(command.calls())
 
 
 def _trace(gateway: Gateway, asked: Asked, data: CommandTried) -> Message[CommandTried]:

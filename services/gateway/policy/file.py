@@ -70,7 +70,8 @@ def parse(content: bytes, known: Collection[str]) -> PolicyFile:
 
 def _read(content: bytes) -> tuple[yaml.Node | None, object]:
     try:
-        node = yaml.compose(content, yaml.SafeLoader)
+        # The stub leaves the type of the stream out.
+        node: yaml.Node | None = yaml.compose(content, yaml.SafeLoader)  # pyright: ignore[reportUnknownMemberType]
         data: object = yaml.safe_load(content)
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
