@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.database import Database
 from chassis.leases import NamedLease
+from chassis.origin import attributed, note_said
 from chassis.rounds import Rounds
 from chassis.tables import OUTBOX
 from chassis.telemetry import carried
@@ -32,10 +33,11 @@ async def say(session: AsyncSession, *messages: Message[Body]) -> None:
     """Leave messages to be published, in this order, once the transaction has committed."""
     await session.execute(OUTBOX.insert(), [_row(message) for message in messages])
     session.info["said"] = True
+    note_said(*[message.type for message in messages])
 
 
 def _row(message: Message[Body]) -> dict[str, object]:
-    record = encode(message)
+    record = encode(attributed(message))
     return {
         "topic": record.topic,
         "key": record.key,

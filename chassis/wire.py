@@ -26,6 +26,10 @@ _HEADERS = {
     "ce_actor": "actor",
     "ce_operationid": "operation_id",
     "ce_requestid": "request_id",
+    "ce_address": "address",
+    "ce_client": "client",
+    "ce_credential": "credential",
+    "ce_permission": "permission",
     "traceparent": "traceparent",
 }
 _MESSAGE = Message[Body].__pydantic_validator__

@@ -23,6 +23,10 @@ _HEADERS: Json = {
         "ce_actor": {"type": "string"},
         "ce_operationid": {"type": "string", "format": "uuid"},
         "ce_requestid": {"type": "string"},
+        "ce_address": {"type": "string", "description": "Where the request came from."},
+        "ce_client": {"type": "string", "description": "What its program calls itself."},
+        "ce_credential": {"type": "string", "examples": ["key:ID", "session:ID"]},
+        "ce_permission": {"type": "string", "examples": ["vm.reboot"]},
         "traceparent": {"type": "string", "description": "W3C trace context."},
     },
 }

@@ -115,6 +115,13 @@ class Message(BaseModel, Generic[DataT_co]):
     operation_id: UUID | None = Field(default=None, description="The operation that it belongs to.")
     request_id: str = Field(default="", description="The HTTP request that began it, `req-…`.")
     traceparent: str = Field(default="", description="W3C trace context.")
+    address: str = Field(default="", description="Where that request came from.")
+    client: str = Field(default="", description="What the caller's program calls itself.")
+    credential: str = Field(
+        default="",
+        description="What vouched for the caller, by kind and id: `key:ID`, `session:ID`; `unverified:…` where nothing did. No secret.",
+    )
+    permission: str = Field(default="", description="What the request asked for: `vm.reboot`.")
     data: DataT_co
 
     @property

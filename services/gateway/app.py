@@ -62,9 +62,11 @@ from services.gateway.routes import (
     users,
     vms,
 )
+from services.gateway.sealing import sealer
 from services.gateway.settings import GatewaySettings
 from services.gateway.tidy import Tidy
 from services.gateway.waiting import Endings
+from services.gateway.witness import Witness
 
 ROUTERS = (
     vms.ROUTER,
@@ -124,7 +126,13 @@ def build(
     made_keys = Keys(service.database, pepper, clock, settings.key_cache)
     first = settings.first_api_key.get_secret_value() if settings.first_api_key else None
     references = References(clock)
-    intake = Intake(settings.projects, clock, settings.idempotency_retention, references)
+    intake = Intake(
+        settings.projects,
+        clock,
+        settings.idempotency_retention,
+        references,
+        sealer(settings.sealing_public_key, secret),
+    )
     limiter = _limiter(service, settings)
     gateway = Gateway(
         settings=settings,
@@ -241,7 +249,16 @@ def _app(service: Service, settings: GatewaySettings, limiter: Limiter) -> FastA
         app.include_router(router)
     routes = [each for router in ROUTERS for each in router.routes if isinstance(each, APIRoute)]
     addresses = Addresses(settings.trusted_proxies, settings.forwarded_header)
-    app.add_middleware(Door, routes=routes, settings=settings, limiter=limiter, addresses=addresses)
+    witness = Witness(service.database, service.clock)
+    service.background("witness", witness.run)
+    app.add_middleware(
+        Door,
+        routes=routes,
+        settings=settings,
+        limiter=limiter,
+        addresses=addresses,
+        witness=witness,
+    )
     app.openapi = lambda: documents.openapi(app, *BODIES)
     return app
 

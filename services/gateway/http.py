@@ -5,7 +5,7 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import cached_property
 from typing import cast
 
@@ -19,12 +19,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chassis import problems
 from chassis.errors import HostlerError, Terminal
+from chassis.origin import within
 from chassis.telemetry import bound
 from contracts.errors import ErrorCode
 from services.gateway.identity.addresses import Addresses, counted_as
 from services.gateway.limits.classes import RouteClass, Subject, class_of
 from services.gateway.limits.limiter import Limiter, RateLimited, Told, told_of
 from services.gateway.settings import GatewaySettings
+from services.gateway.witness import Visit, Witness
 
 LOG = logging.getLogger(__name__)
 REQUEST_ID = "X-Openstack-Request-Id"
@@ -95,16 +97,19 @@ class Door:
     def __init__(
         self,
         app: ASGIApp,
+        *,
         routes: Sequence[APIRoute],
         settings: GatewaySettings,
         limiter: Limiter,
         addresses: Addresses,
+        witness: Witness,
     ) -> None:
         self.app = app
         self.routes = routes
         self.settings = settings
         self.limiter = limiter
         self.addresses = addresses
+        self.witness = witness
         self._within = self._crossed(settings.cors_origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -113,7 +118,8 @@ class Door:
             await self.app(scope, receive, send)
             return
         passage = Passage(self._placed(scope), send, self._allowed, self.settings.hsts_seconds)
-        with bound(request_id=passage.request_id):
+        passage.answers = self.witness.answered
+        with bound(request_id=passage.request_id), within(passage.visit):
             try:
                 await self._within(passage.scope, receive, passage.send)
             except Exception:
@@ -245,6 +251,10 @@ class Passage:
             "request_id": self.request_id,
             "passage": self,
         }
+        self.visit = Visit(self.scope)
+        """The same as the audit knows it."""
+        self.answers: Callable[[Visit, int], Awaitable[None]] | None = None
+        """Who is told of the answer's status before it is sent."""
         self.kind = class_of(self.method, self.path)
         self.address: str = scope["client"][0] if scope["client"] else ""
         self.told: Told = []
@@ -273,6 +283,8 @@ class Passage:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             message = {**message, "headers": self._headers(message)}
+            if self.answers is not None:
+                await self.answers(self.visit, self.status)
         elif self.method == "HEAD" and message["type"] == "http.response.body":
             message = {**message, "body": b""}
         await self._send(message)

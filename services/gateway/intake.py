@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -14,6 +14,7 @@ from chassis.errors import HostlerError, Terminal
 from chassis.identity import Caller
 from chassis.ids import new_id
 from chassis.leases import Clock
+from chassis.origin import Provenance, attributed
 from chassis.outbox import say
 from chassis.problems import Refusal
 from chassis.telemetry import current_traceparent
@@ -25,6 +26,7 @@ from services.gateway.drafts import Draft, new_vm, next_on, operation_of
 from services.gateway.etags import Tags, require_match
 from services.gateway.idempotency import Key, Use, claim, earlier
 from services.gateway.references import References
+from services.gateway.sealing import Sealer, require_open
 from services.gateway.tables import OPERATIONS, VM_TAGS, VMS
 from services.gateway.turns import Open, require_state, under_way
 
@@ -44,6 +46,8 @@ class Asked:
 
     traceparent: str = ""
     """The trace that goes on, where it is not that of whoever calls."""
+    origin: Provenance | None = None
+    """The request that it came by, where it is not the one under way."""
 
     @property
     def its_key(self) -> Key:
@@ -76,11 +80,13 @@ class Intake:
         clock: Clock,
         keys_kept: timedelta,
         references: References,
+        sealer: Sealer,
     ) -> None:
         self.accounts = accounts
         self.clock = clock
         self.keys_kept = keys_kept
         self.references = references
+        self.sealer = sealer
 
     async def accept(self, session: AsyncSession, asked: Asked) -> Accepted:
         """Write the operation down and say its command, in the caller's transaction.
@@ -162,9 +168,13 @@ class Intake:
         if account is None:
             raise Terminal(ErrorCode.CONFLICT, "The project is mapped to no cloud account.")
         assert isinstance(create, Create)  # noqa: S101 - every other command is on a VM
+        require_open(create)
         resolved = await self.references.resolve(session, account, create)
         operation = operation_of(new_id(), create, asked.caller, asked.request_id, now)
-        return new_vm(new_id(), resolved, (project_id, account), operation, now)
+        vm_id = new_id()
+        sealed = self.sealer.seal(resolved.command, vm_id, operation["id"])
+        resolved = replace(resolved, command=sealed)
+        return new_vm(vm_id, resolved, (project_id, account), operation, now)
 
     def _turn(self, asked: Asked, vm: Row[Any] | None, ahead: list[Open], now: datetime) -> Draft:
         """See that the command may be asked of the VM now."""
@@ -210,7 +220,7 @@ def _message(
 ) -> Message[Body]:
     """`ids`: the message's and the operation's."""
     message_id, operation_id = ids
-    return Message(
+    message = Message[Body](
         id=message_id,
         source="hostler/gateway",
         time=at,
@@ -223,6 +233,7 @@ def _message(
         traceparent=asked.traceparent or current_traceparent(),
         data=data,
     )
+    return attributed(message, asked.origin)
 
 
 _CHANGE = (

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr
 
+from chassis.sealing import PublicKey
 from chassis.settings import Port
 from contracts.identity import Scope
 from contracts.vm.events import DriftChoice
@@ -26,6 +27,11 @@ def _require_redis(url: SecretStr) -> SecretStr:
     if not url.get_secret_value().startswith(("redis://", "rediss://")):
         raise ValueError("begin it with redis:// or rediss://")
     return url
+
+
+def _require_public(key: str) -> str:
+    PublicKey.read(key)
+    return key
 
 
 def _require_origin(origin: str) -> str:
@@ -54,6 +60,12 @@ class GatewaySettings(IdentitySettings):
         min_length=32,
         description="Keys the hashes of API keys and signs page markers; by default derived from "
         "HOSTLER_INTERNAL_SECRET. Changing it makes all API keys invalid.",
+    )
+    sealing_public_key: Annotated[str, AfterValidator(_require_public)] | None = Field(
+        default=None,
+        description="What `user_data` is sealed to: the public half of the first of the "
+        "provisioner's HOSTLER_SEALING_KEYS. Without it, of a key that follows from "
+        "HOSTLER_INTERNAL_SECRET, by which the gateway could open it, too.",
     )
     key_cache: timedelta = Field(
         default=timedelta(seconds=5),

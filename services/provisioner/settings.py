@@ -1,17 +1,32 @@
 """What the provisioner is told from its environment."""
 
 from datetime import timedelta
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, FilePath, SecretStr
 
+from chassis.sealing import raw_key
 from chassis.settings import Settings
+
+
+def _require_keys(keys: SecretStr) -> SecretStr:
+    for each in keys.get_secret_value().replace(",", " ").split():
+        raw_key(each)
+    return keys
 
 
 class ProvisionerSettings(Settings):
     """The shared settings and the provisioner's own."""
 
     driver: str = Field(default="openstack", description="A name of drivers/registry.py.")
+    sealing_keys: Annotated[SecretStr, AfterValidator(_require_keys)] | None = Field(
+        default=None,
+        description="Private keys (`make sealing-key`) that open `user_data`, with commas between "
+        "them: to the first it is sealed anew by `make rewrap`, the others are of before.",
+    )
+    sealing_keys_file: FilePath | None = Field(
+        default=None, description="A file with such keys, behind those of HOSTLER_SEALING_KEYS."
+    )
     account_concurrency: int = Field(
         default=64,
         ge=1,

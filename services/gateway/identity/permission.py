@@ -8,13 +8,9 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 
 from chassis.errors import Terminal
 from chassis.identity import Caller
-from chassis.ids import new_id
-from chassis.outbox import say
-from contracts.access.events import Refused
 from contracts.errors import ErrorCode
 from contracts.identity import Role
-from contracts.message import Message
-from services.gateway.context import Gateway, gateway_of, request_id_of
+from services.gateway.context import Gateway, gateway_of
 from services.gateway.identity.challenge import unauthenticated
 from services.gateway.identity.choice import acting_in
 from services.gateway.identity.saying import user
@@ -88,8 +84,7 @@ def permit(role: Role, permission: str) -> Permit:
 
     async def permitted(request: Request) -> Caller:
         caller = await caller_of(request)
-        if not caller.may(role, permission):
-            await tell_refused(gateway_of(request), request, caller, permission)
+        request.state.permission = permission
         caller.needs(role, permission)
         gateway_of(request).signatures.require(request, permission)
         return caller
@@ -102,34 +97,19 @@ def permit_platform(permission: str) -> Permit:
 
     async def permitted(request: Request) -> Caller:
         caller = await caller_of(request)
+        request.state.permission = permission
         if not caller.is_platform_admin:
-            await tell_refused(gateway_of(request), request, caller, permission)
             raise Terminal(ErrorCode.FORBIDDEN, f"{permission} is for admins of the platform.")
         return caller
 
     return permitted
 
 
-async def tell_refused(gateway: Gateway, request: Request, caller: Caller, permission: str) -> None:
-    """Say `access.refused`: a known caller asked for what they may not do, or not from there."""
-    refused = Refused(
-        method=request.method,
-        path=request.url.path,
-        permission=permission,
-        address=request.client.host if request.client else None,
-    )
-    message = Message(
-        id=new_id(),
-        source="hostler/gateway",
-        time=gateway.clock(),
-        subject=caller.actor,
-        project_id=caller.project_id,
-        actor=caller.actor,
-        request_id=request_id_of(request),
-        data=refused,
-    )
-    async with gateway.database.session() as session:
-        await say(session, message)
+async def tell_refused(
+    _gateway: Gateway, request: Request, _caller: Caller, permission: str
+) -> None:
+    """Note what the request is refused for; the witness tells of it with the answer."""
+    request.state.permission = permission
 
 
 async def _bearer(gateway: Gateway, token: str) -> Bearer | None:

@@ -135,7 +135,7 @@ async def revoke_key(key_id: UUID, request_id: RequestId, gateway: Here, caller:
         if row.revoked_at is None:
             await _require_another_admin(session, row)
             await _revoke(session, gateway, key_id)
-            revoked = KeyRevoked(name=row.name, prefix=row.prefix)
+            revoked = KeyRevoked(name=row.name, prefix=row.prefix, role=Role(row.role))
             await say(session, _event(gateway, caller, request_id, key_id, revoked))
     gateway.keys.forget()
     return Response(status_code=204)
@@ -166,7 +166,9 @@ async def rotate_key(
         if made is None:
             raise Terminal(ErrorCode.CONFLICT, "The key was given another secret just now.")
         until = gateway.clock() + overlap
-        rotated = KeyRotated(name=row.name, prefix=made.prefix, until=until)
+        rotated = KeyRotated(
+            name=row.name, prefix=made.prefix, until=until, former_prefix=row.prefix
+        )
         await say(session, _event(gateway, caller, request_id, key_id, rotated))
         row = await _find(session, caller.project_id, key_id)
     gateway.keys.forget()
