@@ -64,6 +64,14 @@ bench: $(READY) ## measure everything beside its floor; ROWS="accept reads" some
 rebuild: $(READY) ## tell the gateway's read model anew, while it serves: FROM=kafka|audit, DRY=1 only counts
 	@$(PYTHON) -m services.gateway.rebuild --from $(or $(FROM),kafka) $(if $(DRY),--dry-run)
 
+.PHONY: sealing-key
+sealing-key: $(READY) ## make a pair of keys by which user_data reaches the provisioner alone
+	@$(PYTHON) -m chassis.sealing
+
+.PHONY: rewrap
+rewrap: $(READY) ## seal what open operations hold to the first of HOSTLER_SEALING_KEYS, while services run
+	@$(PYTHON) -m services.provisioner.rewrap
+
 .PHONY: lint
 lint: $(READY) ## ruff: rules and format
 	$(PYTHON) -m ruff check . && $(PYTHON) -m ruff format --check .

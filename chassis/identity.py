@@ -36,7 +36,7 @@ class Caller:
     allowed_cidrs: tuple[str, ...] | None = None
     """The networks from which its credential may be used; None: from anywhere."""
     within: Role | None = None
-    """The role of the user who made the key: it can do no more than they can."""
+    """The role of whose key it is, user or service account: it can do no more than they can."""
     owned_by: str = ""
     """Who owns what it makes, where that is not the caller: of a key, the user who made it."""
     granted: frozenset[str] | None = None

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.database import Database, Row, Rows, insert_into
 from chassis.leases import NamedLease
+from chassis.origin import attributed, note_said
 from chassis.rounds import Rounds
 from chassis.tables import OUTBOX
 from chassis.telemetry import carried
@@ -39,10 +40,11 @@ async def insert_and_say(
     """The same with what the messages are about: on Postgres one statement (`insert_into`)."""
     await insert_into(session, *rows_of, (OUTBOX, [_row(message) for message in messages]))
     session.info["said"] = True
+    note_said(*[message.type for message in messages])
 
 
 def _row(message: Message[Body]) -> Row:
-    record = encode(message)
+    record = encode(attributed(message))
     return {
         "topic": record.topic,
         "key": record.key,

@@ -89,6 +89,7 @@ def problem(
 ) -> JSONResponse:
     """The response that tells of an error. `members` are further problem members."""
     meaning = MEANINGS[code]
+    request.state.problem = code
     body = Problem(
         type=f"https://hostler.dev/problems/{code}",
         title=meaning.sentence,

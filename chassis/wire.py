@@ -28,6 +28,10 @@ _HEADERS = {
     "ce_requestid": "request_id",
     "ce_hostlersig": "signature",
     "ce_override": "override",
+    "ce_address": "address",
+    "ce_client": "client",
+    "ce_credential": "credential",
+    "ce_permission": "permission",
     "traceparent": "traceparent",
 }
 SIGNATURE = "ce_hostlersig"

@@ -27,6 +27,10 @@ _HEADERS: Json = {
             "type": "string",
             "description": "The gateway's signature of a command: key id, a dot, Ed25519.",
         },
+        "ce_address": {"type": "string", "description": "Where the request came from."},
+        "ce_client": {"type": "string", "description": "What its program calls itself."},
+        "ce_credential": {"type": "string", "examples": ["key:ID", "session:ID"]},
+        "ce_permission": {"type": "string", "examples": ["vm.reboot"]},
         "traceparent": {"type": "string", "description": "W3C trace context."},
     },
 }

@@ -126,6 +126,13 @@ class Message(BaseModel, Generic[DataT_co]):
     signature: str = Field(
         default="", description="The gateway's, of a command: see chassis/seals."
     )
+    address: str = Field(default="", description="Where that request came from.")
+    client: str = Field(default="", description="What the caller's program calls itself.")
+    credential: str = Field(
+        default="",
+        description="What vouched for the caller, by kind and id: `key:ID`, `session:ID`; `unverified:…` where nothing did. No secret.",
+    )
+    permission: str = Field(default="", description="What the request asked for: `vm.reboot`.")
     data: DataT_co
 
     @property

@@ -29,6 +29,7 @@ class KeyRevoked(Event):
     type: Literal["api_key.revoked.v1"] = "api_key.revoked.v1"
     name: str
     prefix: str
+    role: Role | None = Field(default=None, description="What it was good for.")
 
 
 class KeyRotated(Event):
@@ -38,6 +39,7 @@ class KeyRotated(Event):
     name: str
     prefix: str
     until: datetime = Field(description="When the secret of before ceases to work.")
+    former_prefix: str | None = Field(default=None, description="Of the secret of before.")
 
 
 class RequestKeyRegistered(Event):
@@ -57,14 +59,46 @@ class RequestKeyRevoked(Event):
     holder: str
 
 
-class Refused(Event):
-    """A known caller asked for something that their role does not cover."""
+class _Request(Event):
+    method: str
+    path: str = Field(description="As it was asked for, without the query; the end may be cut off.")
+    route: str = Field(default="", description="Its template; empty: there is no such route.")
+    status: int | None = Field(default=None, description="Of the answer.")
+    target: dict[str, str] = Field(
+        default_factory=dict[str, str], description="What the path names: `vm_id` and its kin."
+    )
+
+
+class Refused(_Request):
+    """A request was refused: of whom is known who it is, or of anybody."""
 
     type: Literal["access.refused.v1"] = "access.refused.v1"
-    method: str
-    path: str
-    permission: str
+    permission: str = Field(description="Empty: it did not get so far.")
     address: str | None = None
+    code: str | None = Field(default=None, description="The problem's: `forbidden`, `not_found`.")
+
+
+class Done(_Request):
+    """A request was carried out of which no other message tells."""
+
+    type: Literal["access.done.v1"] = "access.done.v1"
+
+
+class Overrode(_Request):
+    """An admin of the platform saw, or changed, what is not their own."""
+
+    type: Literal["access.overrode.v1"] = "access.overrode.v1"
+    reason: str = Field(default="", description="Theirs, where they act in a project.")
+
+
+class Flooded(Event):
+    """More requests of one origin were refused than are told one by one; these were only counted."""
+
+    type: Literal["access.flooded.v1"] = "access.flooded.v1"
+    count: int
+    codes: dict[str, int] = Field(description="How many of them by the problem's code.")
+    since: datetime = Field(description="When the first of them was refused.")
+    until: datetime = Field(description="When the last of them was.")
 
 
 class LettersReplayed(Event):
@@ -80,6 +114,9 @@ class DriftChosen(Event):
     type: Literal["drift.chosen.v1"] = "drift.chosen.v1"
     vm_id: UUID
     choices: dict[str, DriftChoice] = Field(description="Per field; `*` is all other fields.")
+    former: dict[str, DriftChoice] | None = Field(
+        default=None, description="What stood before, where `standing`."
+    )
     standing: bool = Field(description="False: only for the drift that there is now.")
 
 
@@ -90,6 +127,9 @@ AccessEvent = Annotated[
     | RequestKeyRegistered
     | RequestKeyRevoked
     | Refused
+    | Done
+    | Overrode
+    | Flooded
     | LettersReplayed
     | DriftChosen,
     Field(discriminator="type"),

@@ -13,6 +13,7 @@ from contracts.vm.fields import (
     Metadata,
     Name,
     Reference,
+    Sealed,
     ServerId,
     Tags,
     UserData,
@@ -43,6 +44,10 @@ class Create(Command):
     )
     key_name: Name | None = Field(default=None, description="A key pair of the account.")
     user_data: UserData | None = None
+    sealed_user_data: Sealed | None = Field(
+        default=None,
+        description="Takes the place of user_data on Kafka; callers may not send it.",
+    )
     security_groups: list[Name] = Field(default_factory=list, max_length=32)
     availability_zone: Name | None = None
     metadata: Metadata = Field(default_factory=dict)

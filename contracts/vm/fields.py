@@ -5,8 +5,9 @@ import binascii
 import re
 import unicodedata
 from typing import Annotated
+from uuid import UUID
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 MARK = "hostler:"
 """What the tags begin with by which Hostler knows its servers; callers may not use it."""
@@ -85,3 +86,18 @@ UserData = Annotated[
     Field(max_length=65535, description="Base64, at most 65,535 characters (Nova's limit)."),
     AfterValidator(_user_data),
 ]
+
+
+class Sealed(BaseModel):
+    """A secret on its way to the one service that can open it (chassis/sealing)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    box: str = Field(description="`KEY.BOX`: the key's id, and what its private half opens.")
+    length: int = Field(description="Of what is inside, in bytes.")
+    digest: str = Field(description="HMAC-SHA-256 of that in hex, by a key of the gateway.")
+
+    @staticmethod
+    def binding(vm_id: UUID, operation_id: UUID) -> str:
+        """What a box is bound to: it opens for no other VM, and in no other operation."""
+        return f"hostler user_data {vm_id} {operation_id}"

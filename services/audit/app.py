@@ -13,6 +13,8 @@ from contracts.message import utc_now
 from contracts.topics import CANARY, REPLAYS, TOPICS
 from services.audit.checkpoints import sign_heads
 from services.audit.handlers import keep
+from services.audit.intents import LEASE_TTL as INTENTS_TTL
+from services.audit.intents import Intents
 from services.audit.reading import read
 from services.audit.retention import Retention, owner_of, upkeep
 from services.audit.routes import trail, verifications, vms
@@ -36,6 +38,7 @@ class Audit:
     app: FastAPI
     signer: Signer
     runs: Runs
+    intents: Intents
 
 
 def build(settings: AuditSettings | None = None, *, clock: Clock = utc_now) -> Audit:
@@ -48,10 +51,17 @@ def build(settings: AuditSettings | None = None, *, clock: Clock = utc_now) -> A
     signer = open_signer(settings.signing_key, settings.signing_key_file, settings.former_keys)
     lease = service.lease("verifications", LEASE_TTL)
     runs = Runs(service.database, signer, clock, lease, settings.verify_interval)
+    intents = Intents(
+        service.database,
+        clock,
+        service.lease("intents", INTENTS_TTL),
+        settings.outcome_grace,
+    )
     service.background("verifications", runs.work)
+    service.background("intents", intents.watch)
     service.background("checkpoints", _signing(service, settings, signer))
     service.background("upkeep", _upkeep(service, settings, signer))
-    return Audit(service, _app(service, settings, runs), signer, runs)
+    return Audit(service, _app(service, settings, runs), signer, runs, intents)
 
 
 def _app(service: Service, settings: AuditSettings, runs: Runs) -> FastAPI:

@@ -16,7 +16,10 @@ _BACKSLASH = "\\"
 _AT_ONCE = 200
 _IDS = ("message_id", "vm_id", "operation_id")
 _TIMES = ("time", "recorded_at")
-_SAID = ("type", "source", "subject", "project_id", "account", "actor", "request_id")
+_SAID = (
+    *("type", "source", "subject", "project_id", "account", "actor", "request_id"),
+    *("address", "client", "credential", "permission"),
+)
 """Texts of others, in which anything may stand."""
 _COLUMNS = (
     *_SAID,

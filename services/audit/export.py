@@ -1,8 +1,9 @@
 """The ledger as one stream of lines, chain by chain, in the order of each chain."""
 
 import json
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from hashlib import sha256
+from typing import Any
 
 from sqlalchemy import ColumnElement, RowMapping, select
 
@@ -13,8 +14,12 @@ from services.audit.tables import HEADS, LEDGER
 PAGE = 1000
 
 
+Shape = Callable[[RowMapping], dict[str, Any]]
+"""How a row is told."""
+
+
 async def export(
-    database: Database, conditions: Sequence[ColumnElement[bool]]
+    database: Database, conditions: Sequence[ColumnElement[bool]], shape: Shape = entry
 ) -> AsyncGenerator[bytes]:
     """NDJSON: the entries that fulfil the conditions, and a last line that says that they are all.
 
@@ -26,7 +31,7 @@ async def export(
         place = 0
         while rows := await _page(database, chain, place, end, conditions):
             place = rows[-1]["position"]
-            lines = b"".join([_line(row) for row in rows])
+            lines = b"".join([_written(shape(row)) for row in rows])
             digest.update(lines)
             count += len(rows)
             yield lines
@@ -51,10 +56,6 @@ async def _page(
     async with database.reading() as session:
         ordered = query.order_by(LEDGER.c.position).limit(PAGE)
         return (await session.execute(ordered)).mappings().all()
-
-
-def _line(row: RowMapping) -> bytes:
-    return _written(entry(row))
 
 
 def _written(said: dict[str, object]) -> bytes:

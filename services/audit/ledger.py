@@ -3,13 +3,15 @@ r"""The ledger: rows that are only ever appended, in one hash chain per Kafka pa
 A chain is named after its partition, e.g. `vm.events/3`; positions count from 1. Each row holds
 the hash of the row before it (64 zeros in the first) and its own:
 
-    hash = SHA-256, in lower-case hex, over the row as UTF-8 JSON with these 16 members
+    hash = SHA-256, in lower-case hex, over the row as UTF-8 JSON with these members
 
-account, actor, chain, data, message_id, operation_id, position, previous_hash, project_id,
+access, account, actor, chain, data, message_id, operation_id, position, previous_hash, project_id,
 recorded_at, request_id, source, subject, time, type, vm_id and nothing else: keys sorted at every
 level, separators `,` and `:` without spaces, everything beyond ASCII as `\uXXXX`; times in UTC as
 `2026-01-31T12:00:00.000000Z`, UUIDs in lower case with hyphens, null where there is none. `data`
 is the message's data as a JSON object (see `redaction` for what stands in the place of secrets).
+`access` is `{"address", "client", "credential", "permission"}` of the request that it came of; where
+it came of none, or from before that was told, there is no such member.
 Entries of `GET /v1/audit` are written just so, with `id` and `hash` besides. In Python:
 
     said = {name: value for name, value in entry.items() if name not in {"id", "hash"}}
@@ -63,7 +65,11 @@ NAMES = (
     "type",
     "vm_id",
 )
-"""The members that are hashed, in order."""
+"""The members that are hashed, in order, behind `access`."""
+ACCESS = ("address", "client", "credential", "permission")
+"""The members of `access`, in order."""
+_OF_VMS = ("vm.", "dead.letters/", "audit.timeouts/")
+"""Chains in which the subject is a VM, if it is an id."""
 _BEGIN = datetime(1970, 1, 1, tzinfo=UTC)
 
 _IDS = any_(bindparam("ids", type_=ARRAY(Uuid())))
@@ -181,13 +187,17 @@ def _row(heard: Heard, chain: str, head: Head, recorded_at: str) -> Row:
         "data": heard.data,
         "recorded_at": recorded_at,
         "previous_hash": head.hash,
+        "address": heard.address,
+        "client": heard.client,
+        "credential": heard.credential,
+        "permission": heard.permission,
     }
     row["hash"] = _hash(row, row["time"], recorded_at)
     return row
 
 
 def _vm_id(subject: str, chain: str) -> str | None:
-    return uuid_text(subject) if chain.startswith(("vm.", "dead.letters/")) else None
+    return uuid_text(subject) if chain.startswith(_OF_VMS) else None
 
 
 def hash_of(row: Mapping[str, Any] | RowMapping) -> str:
@@ -198,7 +208,7 @@ def hash_of(row: Mapping[str, Any] | RowMapping) -> str:
 def _hash(row: Mapping[str, Any] | RowMapping, time: str, recorded_at: str) -> str:
     # `data` is canonical already and goes in as it stands: any other text is another hash.
     text = (
-        f'{{"account":{quoted(row["account"])},"actor":{quoted(row["actor"])},'
+        f'{{{_access(row)}"account":{quoted(row["account"])},"actor":{quoted(row["actor"])},'
         f'"chain":{quoted(row["chain"])},"data":{row["data"]},'
         f'"message_id":{_id(row["message_id"])},"operation_id":{_id(row["operation_id"])},'
         f'"position":{row["position"]},"previous_hash":{quoted(row["previous_hash"])},'
@@ -208,6 +218,16 @@ def _hash(row: Mapping[str, Any] | RowMapping, time: str, recorded_at: str) -> s
         f'"type":{quoted(row["type"])},"vm_id":{_id(row["vm_id"])}}}'
     )
     return sha256(text.encode()).hexdigest()
+
+
+def _access(row: Mapping[str, Any] | RowMapping) -> str:
+    """The member `access` as it is hashed; nothing where the row says nothing of it."""
+    if not (row["address"] or row["credential"] or row["permission"] or row["client"]):
+        return ""
+    return (
+        f'"access":{{"address":{quoted(row["address"])},"client":{quoted(row["client"])},'
+        f'"credential":{quoted(row["credential"])},"permission":{quoted(row["permission"])}}},'
+    )
 
 
 def _id(value: UUID | str | None) -> str:
@@ -222,8 +242,10 @@ def written(time: datetime) -> str:
 
 def entry(row: RowMapping) -> dict[str, Any]:
     """A row as it is told: JSON values, from which its hash can be computed again."""
+    access = {name: row[name] for name in ACCESS}
     return {
         "id": row["id"],
+        **({"access": access} if any(access.values()) else {}),
         **{name: _value(row[name]) for name in NAMES},
         "data": json.loads(row["data"]),
         "hash": row["hash"],

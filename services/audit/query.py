@@ -5,8 +5,9 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
-from sqlalchemy import ColumnElement, Select, func, or_, select, tuple_
+from sqlalchemy import Column, ColumnElement, Select, func, or_, select, tuple_
 
+from services.audit.outcomes import Outcome, condition
 from services.audit.tables import LEDGER
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -47,6 +48,7 @@ def valid_marker(marker: str) -> str:
 
 
 Time = Annotated[AwareDatetime, AfterValidator(_utc)]
+Said = Annotated[str, AfterValidator(_printable), Field(min_length=1, max_length=255)]
 Pattern = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(\.[a-z0-9_]+)*(\.\*)?$", max_length=100)]
 
 
@@ -65,20 +67,39 @@ class Narrowing(BaseModel):
     actor: Annotated[str, AfterValidator(_printable)] | None = Field(
         default=None, max_length=255, description="Who caused it, e.g. `key:NAME` or `cloud`."
     )
+    target: Said | None = Field(default=None, description="What it is about: the id of a thing.")
+    permission: Pattern | None = Field(
+        default=None, description="What was asked for; `vm.*` stands for all of a kind."
+    )
+    outcome: Outcome | None = Field(
+        default=None,
+        description="How it went; `timeout`: a command of which no end is known to this day.",
+    )
+    credential: Said | None = Field(default=None, description="With which one, e.g. `key:ID`.")
+    address: Said | None = Field(default=None, description="From where.")
+    request_id: Said | None = Field(default=None, description="By which request, `req-…`.")
+    format: Literal["hostler", "ocsf"] = Field(
+        default="hostler", description="`ocsf`: as events of OCSF 1.1.0 (see docs/audit.md)."
+    )
     since: Time | None = Field(default=None, description="Said at this time or later.")
     until: Time | None = Field(default=None, description="Said before this time.")
 
     def conditions(self, project_id: str | None) -> list[ColumnElement[bool]]:
         """The same of one project's rows, or of all, as conditions of a query."""
         equal = {"vm_id": self.vm_id, "operation_id": self.operation_id, "actor": self.actor}
-        equal |= {"project_id": project_id}
+        equal |= {"project_id": project_id, "subject": self.target, "address": self.address}
+        equal |= {"credential": self.credential, "request_id": self.request_id}
         found = [LEDGER.c[name] == value for name, value in equal.items() if value is not None]
         if self.since is not None:
             found.append(LEDGER.c.time >= self.since)
         if self.until is not None:
             found.append(LEDGER.c.time < self.until)
         if self.type:
-            found.append(or_(*[_matches(pattern) for pattern in self.type]))
+            found.append(or_(*[_matches(LEDGER.c.type, pattern) for pattern in self.type]))
+        if self.permission is not None:
+            found.append(_matches(LEDGER.c.permission, self.permission))
+        if self.outcome is not None:
+            found.append(condition(self.outcome))
         return found
 
 
@@ -107,9 +128,9 @@ class Filters(Narrowing):
         return query.order_by(*ordered).limit(self.limit + 1)
 
 
-def _matches(pattern: str) -> ColumnElement[bool]:
+def _matches(column: Column[Any], pattern: str) -> ColumnElement[bool]:
     if not pattern.endswith("*"):
-        return LEDGER.c.type == pattern
+        return column == pattern
     prefix = pattern.removesuffix("*")
     # Not LIKE, which does not tell capitals on SQLite.
-    return func.substr(LEDGER.c.type, 1, len(prefix)) == prefix
+    return func.substr(column, 1, len(prefix)) == prefix

@@ -44,6 +44,10 @@ class Heard(NamedTuple):
     request_id: str
     traceparent: str
     data: str
+    address: str = ""
+    client: str = ""
+    credential: str = ""
+    permission: str = ""
 
     @property
     def id(self) -> UUID:
@@ -79,6 +83,10 @@ def read(record: Record) -> Heard:
         request_id=said.get("ce_requestid", ""),
         traceparent=said.get("traceparent", ""),
         data=_canonical(data),
+        address=said.get("ce_address", ""),
+        client=said.get("ce_client", ""),
+        credential=said.get("ce_credential", ""),
+        permission=said.get("ce_permission", ""),
     )
 
 

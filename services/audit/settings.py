@@ -47,3 +47,8 @@ class AuditSettings(Settings):
     verify_rows: int = Field(
         default=50_000, ge=1, description="Rows that GET /v1/audit/verify walks, at most."
     )
+    outcome_grace: timedelta = Field(
+        default=timedelta(minutes=15),
+        ge=timedelta(0),
+        description="How long after its deadline a command without an outcome is told as `timeout`.",
+    )

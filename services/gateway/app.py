@@ -76,9 +76,11 @@ from services.gateway.routes import (
     users,
     vms,
 )
+from services.gateway.sealing import sealer
 from services.gateway.settings import GatewaySettings
 from services.gateway.tidy import Tidy
 from services.gateway.waiting import Endings
+from services.gateway.witness import Witness
 
 LOG = logging.getLogger(__name__)
 ROUTERS = (
@@ -158,7 +160,12 @@ def build(
     references = References(clock)
     signer = _signer(settings, secret)
     intake = Intake(
-        settings.projects, clock, settings.idempotency_retention, references, signer.seal
+        settings.projects,
+        clock,
+        settings.idempotency_retention,
+        references,
+        sealer=sealer(settings.sealing_public_key, secret),
+        sign=signer.seal,
     )
     limiter = _limiter(service, settings)
     gateway = Gateway(
@@ -310,7 +317,16 @@ def _app(service: Service, settings: GatewaySettings, limiter: Limiter) -> FastA
         app.include_router(router)
     routes = [each for router in ROUTERS for each in router.routes if isinstance(each, APIRoute)]
     addresses = Addresses(settings.trusted_proxies, settings.forwarded_header)
-    app.add_middleware(Door, routes=routes, settings=settings, limiter=limiter, addresses=addresses)
+    witness = Witness(service.database, service.clock)
+    service.background("witness", witness.run)
+    app.add_middleware(
+        Door,
+        routes=routes,
+        settings=settings,
+        limiter=limiter,
+        addresses=addresses,
+        witness=witness,
+    )
     app.openapi = lambda: documents.openapi(app, *BODIES)
     return app
 

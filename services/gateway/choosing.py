@@ -41,8 +41,15 @@ class Chooser:
         permission = command.permission()
         self.caller.needs(self.needed(permission, command.role), permission)
 
-    def chosen(self, choices: dict[str, DriftChoice], *, standing: bool) -> Message[DriftChosen]:
+    def chosen(
+        self,
+        choices: dict[str, DriftChoice],
+        *,
+        standing: bool,
+        former: dict[str, DriftChoice] | None = None,
+    ) -> Message[DriftChosen]:
         """What the audit is told."""
+        chosen = DriftChosen(vm_id=self.vm_id, choices=choices, former=former, standing=standing)
         return Message(
             id=new_id(),
             source="hostler/gateway",
@@ -53,7 +60,7 @@ class Chooser:
             request_id=self.request_id,
             override=self.caller.override,
             traceparent=current_traceparent(),
-            data=DriftChosen(vm_id=self.vm_id, choices=choices, standing=standing),
+            data=chosen,
         )
 
 
@@ -63,7 +70,8 @@ async def choose(session: AsyncSession, chooser: Chooser, choices: dict[str, Dri
     Terminal: NOT_FOUND.
     """
     await _lock(session, chooser)
-    if await standing(session, chooser.vm_id) == choices:
+    former = await standing(session, chooser.vm_id)
+    if former == choices:
         return
     own = DRIFT_CHOICES.c.vm_id == chooser.vm_id
     await session.execute(delete(DRIFT_CHOICES).where(own))
@@ -71,7 +79,7 @@ async def choose(session: AsyncSession, chooser: Chooser, choices: dict[str, Dri
     rows = [shared | {"field": field, "choice": choice} for field, choice in choices.items()]
     if rows:
         await session.execute(DRIFT_CHOICES.insert(), rows)
-    await say(session, chooser.chosen(choices, standing=True))
+    await say(session, chooser.chosen(choices, standing=True, former=former))
 
 
 async def accept(session: AsyncSession, chooser: Chooser, field: str) -> None:

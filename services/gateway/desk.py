@@ -13,6 +13,7 @@ from uuid import UUID
 
 from chassis.database import Database, as_projects, is_outage
 from chassis.errors import HostlerError
+from chassis.origin import here, note_said
 from chassis.telemetry import current_traceparent
 from services.gateway.idempotency import Key
 from services.gateway.intake import Accepted, Asked, Intake
@@ -42,9 +43,12 @@ class Desk:
 
     async def accept(self, asked: Asked) -> Accepted:
         """As `Intake.accept`, in a transaction of the desk's, which has committed at the return."""
-        asked = replace(asked, traceparent=current_traceparent())
+        asked = replace(asked, traceparent=current_traceparent(), origin=here())
         line = self._creates if asked.vm_id is None else self._others
-        return await line.take(asked)
+        accepted = await line.take(asked)
+        if not accepted.replayed:
+            note_said(asked.command.wire_name())
+        return accepted
 
 
 class _Line:

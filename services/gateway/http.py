@@ -5,7 +5,7 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import cached_property
 from typing import cast
 
@@ -20,12 +20,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from chassis import problems
 from chassis.database import act_again, act_as_service
 from chassis.errors import HostlerError, Terminal
+from chassis.origin import within
 from chassis.telemetry import bound
 from contracts.errors import ErrorCode
 from services.gateway.identity.addresses import Addresses, counted_as
 from services.gateway.limits.classes import RouteClass, Subject, class_of
 from services.gateway.limits.limiter import Limiter, RateLimited, Told, told_of
 from services.gateway.settings import GatewaySettings
+from services.gateway.witness import Visit, Witness
 
 LOG = logging.getLogger(__name__)
 REQUEST_ID = "X-Openstack-Request-Id"
@@ -100,16 +102,19 @@ class Door:
     def __init__(
         self,
         app: ASGIApp,
+        *,
         routes: Sequence[APIRoute],
         settings: GatewaySettings,
         limiter: Limiter,
         addresses: Addresses,
+        witness: Witness,
     ) -> None:
         self.app = app
         self.routes = routes
         self.settings = settings
         self.limiter = limiter
         self.addresses = addresses
+        self.witness = witness
         self._within = self._crossed(settings.cors_origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -118,9 +123,10 @@ class Door:
             await self.app(scope, receive, send)
             return
         passage = Passage(self._placed(scope), send, self._allowed, self.settings.hsts_seconds)
+        passage.answers = self.witness.answered
         # Until the caller is known the request is nobody's; afterwards it is nobody's again.
         before = act_as_service()
-        with bound(request_id=passage.request_id):
+        with bound(request_id=passage.request_id), within(passage.visit):
             try:
                 await self._within(passage.scope, receive, passage.send)
             except Exception:
@@ -253,6 +259,10 @@ class Passage:
             "request_id": self.request_id,
             "passage": self,
         }
+        self.visit = Visit(self.scope)
+        """The same as the audit knows it."""
+        self.answers: Callable[[Visit, int], Awaitable[None]] | None = None
+        """Who is told of the answer's status before it is sent."""
         self.kind = class_of(self.method, self.path)
         self.address: str = scope["client"][0] if scope["client"] else ""
         self.told: Told = []
@@ -281,6 +291,8 @@ class Passage:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             message = {**message, "headers": self._headers(message)}
+            if self.answers is not None:
+                await self.answers(self.visit, self.status)
         elif self.method == "HEAD" and message["type"] == "http.response.body":
             message = {**message, "body": b""}
         await self._send(message)

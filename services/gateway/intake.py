@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -14,6 +14,7 @@ from chassis.errors import HostlerError, Terminal
 from chassis.identity import Caller
 from chassis.ids import new_id
 from chassis.leases import Clock
+from chassis.origin import Provenance, attributed
 from chassis.outbox import insert_and_say, say
 from chassis.problems import Refusal
 from chassis.seals import Seal
@@ -26,6 +27,7 @@ from services.gateway.drafts import Draft, new_vm, next_on, operation_of
 from services.gateway.etags import Tags, require_match
 from services.gateway.idempotency import Key, Use, claim, earlier
 from services.gateway.references import References
+from services.gateway.sealing import Sealer, require_open
 from services.gateway.tables import OPERATIONS, VM_TAGS, VMS
 from services.gateway.turns import Open, require_state, under_way
 
@@ -45,6 +47,8 @@ class Asked:
 
     traceparent: str = ""
     """The trace that goes on, where it is not that of whoever calls."""
+    origin: Provenance | None = None
+    """The request that it came by, where it is not the one under way."""
 
     @property
     def its_key(self) -> Key:
@@ -74,7 +78,7 @@ def as_it_is(message: Message[Body]) -> Message[Body]:
 
 
 class Intake:
-    """Accepts commands. Each is said as `seal` makes it: signed, where the gateway runs."""
+    """Accepts commands. Each is said as `sign` makes it: signed, where the gateway runs."""
 
     def __init__(
         self,
@@ -82,13 +86,16 @@ class Intake:
         clock: Clock,
         keys_kept: timedelta,
         references: References,
-        seal: Seal = as_it_is,
+        *,
+        sealer: Sealer,
+        sign: Seal = as_it_is,
     ) -> None:
         self.accounts = accounts
         self.clock = clock
         self.keys_kept = keys_kept
         self.references = references
-        self.seal = seal
+        self.sealer = sealer
+        self.sign = sign
 
     async def accept(self, session: AsyncSession, asked: Asked) -> Accepted:
         """Write the operation down and say its command, in the caller's transaction.
@@ -146,7 +153,7 @@ class Intake:
         mine = OPERATIONS.c.id == operation.id
         await session.execute(update(OPERATIONS).where(mine).values(values))
         steered = _message(asked, vm, asked.command, (new_id(), operation.id), now)
-        await say(session, self.seal(steered))
+        await say(session, self.sign(steered))
 
     async def _drafts(
         self, session: AsyncSession, many: Sequence[Asked], now: datetime
@@ -171,10 +178,13 @@ class Intake:
         if account is None:
             raise Terminal(ErrorCode.CONFLICT, "The project is mapped to no cloud account.")
         assert isinstance(create, Create)  # noqa: S101 - every other command is on a VM
+        require_open(create)
         resolved = await self.references.resolve(session, account, create)
         operation = operation_of(new_id(), create, asked.caller, asked.request_id, now)
-        owner = asked.caller.owner
-        return new_vm(new_id(), resolved, (project_id, account), operation, now, owner=owner)
+        vm_id, owner = new_id(), asked.caller.owner
+        sealed = self.sealer.seal(resolved.command, vm_id, operation["id"])
+        resolved = replace(resolved, command=sealed)
+        return new_vm(vm_id, resolved, (project_id, account), operation, now, owner=owner)
 
     def _turn(self, asked: Asked, vm: Row[Any] | None, ahead: list[Open], now: datetime) -> Draft:
         """See that the command may be asked of the VM now."""
@@ -200,7 +210,7 @@ class Intake:
         if pairs:
             await insert_and_say(
                 session,
-                [self.seal(_command(asked, draft)) for asked, draft in pairs],
+                [self.sign(_command(asked, draft)) for asked, draft in pairs],
                 (VMS, [draft.made for draft in drafts if draft.made]),
                 (VM_TAGS, [row for draft in drafts for row in draft.tags]),
                 (OPERATIONS, [draft.operation for draft in drafts]),
@@ -219,7 +229,7 @@ def _message(
 ) -> Message[Body]:
     """`ids`: the message's and the operation's."""
     message_id, operation_id = ids
-    return Message(
+    message = Message[Body](
         id=message_id,
         source="hostler/gateway",
         time=at,
@@ -233,6 +243,7 @@ def _message(
         traceparent=asked.traceparent or current_traceparent(),
         data=data,
     )
+    return attributed(message, asked.origin)
 
 
 _CHANGE = (

@@ -8,7 +8,7 @@ import argparse
 import asyncio
 import json
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlencode
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -97,6 +97,7 @@ def message_of(entry: dict[str, Any]) -> Message[Body]:
     return Message[Body].model_validate(
         {
             **said,
+            **entry.get("access", {}),
             "id": entry["message_id"],
             "time": entry["time"],
             "operation_id": entry["operation_id"],
@@ -107,7 +108,9 @@ def message_of(entry: dict[str, Any]) -> Message[Body]:
 
 
 def _is_digest(name: str, value: object) -> bool:
-    return name == "user_data" and isinstance(value, dict)
+    if name not in {"user_data", "sealed_user_data"} or not isinstance(value, dict):
+        return False
+    return "box" not in cast("dict[str, object]", value)
 
 
 async def retell(messages: Messages) -> Retold:

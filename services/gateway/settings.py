@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, FilePath, SecretStr
 
+from chassis.sealing import PublicKey
 from chassis.seals import seed_of
 from chassis.settings import Port
 from contracts.identity import Scope
@@ -34,6 +35,11 @@ def _require_redis(url: SecretStr) -> SecretStr:
     if not url.get_secret_value().startswith(("redis://", "rediss://")):
         raise ValueError("begin it with redis:// or rediss://")
     return url
+
+
+def _require_public(key: str) -> str:
+    PublicKey.read(key)
+    return key
 
 
 def _require_origin(origin: str) -> str:
@@ -68,6 +74,12 @@ class GatewaySettings(IdentitySettings):
         description="The Ed25519 key that commands are signed with: 32 bytes in base64, the same in "
         "all gateways; `python -m deploy.command_key` makes one. By default it follows from "
         "HOSTLER_INTERNAL_SECRET, which audit has, too.",
+    )
+    sealing_public_key: Annotated[str, AfterValidator(_require_public)] | None = Field(
+        default=None,
+        description="What `user_data` is sealed to: the public half of the first of the "
+        "provisioner's HOSTLER_SEALING_KEYS. Without it, of a key that follows from "
+        "HOSTLER_INTERNAL_SECRET, by which the gateway could open it, too.",
     )
     key_cache: timedelta = Field(
         default=timedelta(seconds=5),

@@ -40,6 +40,7 @@ class Provisioner(Service):
         self.clock = clock = self.shared_clock
         self.clouds = clouds
         self.worker = Worker(self.database, clouds, outcome, settings, clock)
+        self.check("sealing", self._sealing, required=False)
         self.retention = settings.operation_retention
         handlers = Handlers(settings, self.worker.wake, clock)
         believing = Believing(settings, clock)
@@ -60,6 +61,10 @@ class Provisioner(Service):
         self.background("orphans", self.orphans.run)
         self.background("measure", self._measure)
         self.check("clouds", clouds.status, required=False)
+
+    async def _sealing(self) -> str:
+        """The ids of the keys that open what is sealed."""
+        return ", ".join(each.id for each in self.worker.keys.public) or "no key is set"
 
     async def _work(self) -> None:
         try:

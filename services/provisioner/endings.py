@@ -20,7 +20,7 @@ from services.provisioner.stragglers import may_come, next_check
 from services.provisioner.tables import Operation
 
 LOG = logging.getLogger(__name__)
-_NOT_KEPT = frozenset({"user_data"})
+_NOT_KEPT = frozenset({"user_data", "sealed_user_data"})
 """What a command carried that nobody needs once it has ended, and that may hold secrets."""
 _ENDED = "ended"
 

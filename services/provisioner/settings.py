@@ -3,8 +3,9 @@
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, ValidationInfo
+from pydantic import AfterValidator, Field, FilePath, SecretStr, ValidationInfo
 
+from chassis.sealing import raw_key
 from chassis.seals import Keyring, Trust
 from chassis.settings import Settings
 
@@ -21,6 +22,12 @@ def _require_some(trust: Trust | None, info: ValidationInfo) -> Trust:
     return trust or (Trust.REQUIRE if keys else Trust.OFF)
 
 
+def _require_private(keys: SecretStr) -> SecretStr:
+    for each in keys.get_secret_value().replace(",", " ").split():
+        raw_key(each)
+    return keys
+
+
 class ProvisionerSettings(Settings):
     """The shared settings and the provisioner's own."""
 
@@ -35,6 +42,14 @@ class ProvisionerSettings(Settings):
         validate_default=True,
         description="What becomes of commands that none of these has signed: believed (`off`), told "
         "in the log and believed (`warn`), refused (`require`). By default refused, if there are keys.",
+    )
+    sealing_keys: Annotated[SecretStr, AfterValidator(_require_private)] | None = Field(
+        default=None,
+        description="Private keys (`make sealing-key`) that open `user_data`, with commas between "
+        "them: to the first it is sealed anew by `make rewrap`, the others are of before.",
+    )
+    sealing_keys_file: FilePath | None = Field(
+        default=None, description="A file with such keys, behind those of HOSTLER_SEALING_KEYS."
     )
     account_concurrency: int = Field(
         default=64,

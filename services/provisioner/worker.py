@@ -27,6 +27,7 @@ from services.provisioner.deadlines import expire_overdue
 from services.provisioner.endings import conclude
 from services.provisioner.inquiries import inquire
 from services.provisioner.measures import RUNNING
+from services.provisioner.opening import opened, private_keys
 from services.provisioner.outcome import Bug, Outcome, Result
 from services.provisioner.recorder import Recorder
 from services.provisioner.removals import clean, clear, undo
@@ -52,6 +53,7 @@ class Worker:
         self.outcome = outcome
         self.settings = settings
         self.clock = clock
+        self.keys = private_keys(settings)
         self.wake = asyncio.Event()
         self.recorder = Recorder(database, outcome, clock, self.wake)
         self._rounds = Rounds()
@@ -198,7 +200,8 @@ class Worker:
         )
         match claimed.job:
             case Job.PERFORM:
-                return await perform(driver, order, self.clock)
+                wanted = opened(order.command, self.keys, operation.vm_id, operation.id)
+                return await perform(driver, replace(order, command=wanted), self.clock)
             case Job.UNDO:
                 return await undo(driver, order, remove=removes(operation))
             case Job.INQUIRE:

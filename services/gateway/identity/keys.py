@@ -207,13 +207,14 @@ def _listed(these: tuple[str, ...] | None) -> list[str] | None:
 
 def _known(row: Row[Any], *, is_former: bool) -> Known:
     ends = [each for each in (row.expires_at, row.former_until if is_former else None) if each]
+    owners_role = row.makers_role or row.accounts_role
     caller = Caller(
         f"key:{row.name}",
         row.project_id,
-        _least(row.role, row.makers_role, row.accounts_role),
+        Role(row.role),
         scopes=both(row.scopes, row.accounts_scopes),
         key_id=row.id,
-        within=Role(row.makers_role) if row.makers_role else None,
+        within=Role(owners_role) if owners_role else None,
         owned_by=f"user:{row.user_id}" if row.user_id else "",
         allowed_cidrs=None if row.allowed_cidrs is None else tuple(row.allowed_cidrs),
     )
@@ -236,11 +237,6 @@ def holds_network(given: Sequence[str], wanted: str) -> bool:
         )
         for each in networks(tuple(given))
     )
-
-
-def _least(*roles: str | None) -> Role:
-    """The least of those that there are."""
-    return min((Role(each) for each in roles if each), key=list(Role).index)
 
 
 def both(one: Sequence[str] | None, other: Sequence[str] | None) -> tuple[str, ...] | None:

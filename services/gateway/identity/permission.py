@@ -13,7 +13,6 @@ from chassis.identity import Caller
 from chassis.ids import new_id
 from chassis.outbox import say
 from chassis.problems import Refusal
-from contracts.access.events import Refused
 from contracts.access.permission import Overridden
 from contracts.errors import ErrorCode
 from contracts.identity import Role
@@ -143,17 +142,16 @@ def permit(role: Role, permission: str) -> Permit:
 
     async def permitted(request: Request) -> Caller:
         gateway, caller = gateway_of(request), await caller_of(request)
+        note_permission(request, permission)
         needed = gateway.policy.needed(permission, role)
         if caller.is_private or not caller.may(needed, permission):
             caller = await on_vm(gateway, caller, **_ids(request))
         if is_dry(request) and caller.may(gateway.policy.needed(*LOOKS), LOOKS[0]):
             return caller
-        if not caller.may(needed, permission):
-            await tell_refused(gateway, request, caller, permission)
         caller.needs(needed, permission)
         if not is_dry(request):
             gateway.signatures.require(request, permission)
-            await require_fresh(request, caller, permission)
+            await require_fresh(request, permission)
         return caller
 
     return permitted
@@ -209,16 +207,16 @@ def permit_platform(permission: str) -> Permit:
 
     async def permitted(request: Request) -> Caller:
         caller = await caller_of(request)
+        note_permission(request, permission)
         if not caller.is_platform_admin:
-            await tell_refused(gateway_of(request), request, caller, permission)
             raise Terminal(ErrorCode.FORBIDDEN, f"{permission} is for admins of the platform.")
-        await require_fresh(request, caller, permission)
+        await require_fresh(request, permission)
         return caller
 
     return permitted
 
 
-async def require_fresh(request: Request, caller: Caller, permission: str) -> None:
+async def require_fresh(request: Request, permission: str) -> None:
     """A 401 where a change asks a user for a second factor that was shown just now."""
     bearer, gateway = bearer_of(request), gateway_of(request)
     if bearer is None or request.method in _READING:
@@ -226,11 +224,11 @@ async def require_fresh(request: Request, caller: Caller, permission: str) -> No
     try:
         await gateway.identity.step_up.require_for(bearer, permission)
     except Refusal:
-        await tell_refused(gateway, request, caller, STEP_UP)
+        note_permission(request, STEP_UP)
         raise
 
 
-async def require_enrolled(request: Request, caller: Caller) -> None:
+async def require_enrolled(request: Request) -> None:
     """A 403 where a user of this role has to have a second factor, and has none."""
     bearer, gateway = bearer_of(request), gateway_of(request)
     if bearer is None:
@@ -238,7 +236,7 @@ async def require_enrolled(request: Request, caller: Caller) -> None:
     try:
         await gateway.identity.step_up.require_enrolled(bearer)
     except Refusal:
-        await tell_refused(gateway, request, caller, STEP_UP)
+        note_permission(request, STEP_UP)
         raise
 
 
@@ -247,27 +245,9 @@ def bearer_of(request: Request) -> Bearer | None:
     return cast("Bearer | None", getattr(request.state, "bearer", None))
 
 
-async def tell_refused(gateway: Gateway, request: Request, caller: Caller, permission: str) -> None:
-    """Say `access.refused`: a known caller asked for what they may not do, or not from there."""
-    refused = Refused(
-        method=request.method,
-        path=request.url.path,
-        permission=permission,
-        address=request.client.host if request.client else None,
-    )
-    message = Message(
-        id=new_id(),
-        source="hostler/gateway",
-        time=gateway.clock(),
-        subject=caller.actor,
-        project_id=caller.project_id,
-        actor=caller.actor,
-        request_id=request_id_of(request),
-        override=caller.override,
-        data=refused,
-    )
-    async with gateway.database.session() as session:
-        await say(session, message)
+def note_permission(request: Request, permission: str) -> None:
+    """Note what a request asks for; the witness tells of it, with the answer."""
+    request.state.permission = permission
 
 
 async def _tell_override(gateway: Gateway, request: Request, caller: Caller) -> None:

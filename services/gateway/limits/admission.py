@@ -8,7 +8,7 @@ from chassis.problems import Refusal
 from contracts.errors import ErrorCode
 from services.gateway.context import Gateway, gateway_of
 from services.gateway.http import Passage, passage_of
-from services.gateway.identity.permission import tell_refused
+from services.gateway.identity.permission import note_permission
 from services.gateway.limits.classes import RouteClass, Subject
 from services.gateway.limits.limiter import RateLimited, told_of
 from services.gateway.limits.slots import Held
@@ -21,14 +21,14 @@ async def admit(request: Request, caller: Caller) -> None:
     """403 from a place that project or key do not allow, 429 for too much, 401 for a bad signature."""
     gateway, passage = gateway_of(request), passage_of(request)
     if not gateway.allow_list.admits(caller.project_id, caller.allowed_cidrs, passage.address):
-        await tell_refused(gateway, request, caller, ADDRESS)
+        note_permission(request, ADDRESS)
         raise Terminal(ErrorCode.FORBIDDEN, "The caller may not come from this address.")
     await _charge(gateway, passage, caller)
     _hold(gateway, passage, caller, request.headers.get("prefer", ""))
     try:
         request.state.signer = await gateway.signatures.read(request, caller)
     except Refusal:
-        await tell_refused(gateway, request, caller, SIGNATURE)
+        note_permission(request, SIGNATURE)
         raise
 
 

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from fastapi import Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
+from pydantic import Field
 
 from chassis.identity import Caller
 from contracts.errors import ErrorCode
@@ -22,6 +23,8 @@ from services.gateway.routes.guard import guarded
 ROUTER = guarded("/audit", "audit")
 Reader = Annotated[Caller, Depends(permit(Role.VIEWER, "audit.read"))]
 Verifier = Annotated[Caller, Depends(permit(Role.ADMIN, "audit.verify"))]
+Outcome = Literal["intended", "done", "refused", "succeeded", "failed", "cancelled", "timeout"]
+Said = Annotated[str, Field(min_length=1, max_length=255)]
 _ANSWERS = documents.problems()
 _PASSED = ("content-type", "location", "retry-after")
 
@@ -32,6 +35,29 @@ def check_narrowing(
     vm_id: Annotated[UUID | None, Query(description="About this VM.")] = None,
     operation_id: Annotated[UUID | None, Query(description="Of this operation.")] = None,
     actor: Annotated[str | None, Query(max_length=255, description="Who caused it.")] = None,
+    target: Annotated[
+        Said | None, Query(description="What it is about: the id of a thing.")
+    ] = None,
+    permission: Annotated[
+        str | None,
+        Query(
+            max_length=100,
+            pattern=r"^[a-z][a-z0-9_]*(\.[a-z0-9_]+)*(\.\*)?$",
+            description="What was asked for; `vm.*` stands for all of a kind.",
+        ),
+    ] = None,
+    outcome: Annotated[
+        Outcome | None,
+        Query(
+            description="How it went; `timeout`: a command of which no end is known to this day."
+        ),
+    ] = None,
+    credential: Annotated[Said | None, Query(description="With which one, e.g. `key:ID`.")] = None,
+    address: Annotated[Said | None, Query(description="From where.")] = None,
+    request_id: Annotated[Said | None, Query(description="By which request, `req-…`.")] = None,
+    format: Annotated[  # noqa: A002 - the parameter's name on the wire
+        Literal["hostler", "ocsf"], Query(description="`ocsf`: as events of OCSF 1.1.0.")
+    ] = "hostler",
     since: Annotated[Moment | None, Query(description="Said at this time or later.")] = None,
     until: Annotated[Moment | None, Query(description="Said before this time.")] = None,
 ) -> None:

@@ -22,10 +22,9 @@ from services.gateway.identity.factors import Enrolled, held
 from services.gateway.identity.methods import FactorKind
 from services.gateway.identity.permission import (
     STEP_UP,
-    Known,
     bearer_of,
+    note_permission,
     permit_platform,
-    tell_refused,
 )
 from services.gateway.identity.proofs import Answer, Code
 from services.gateway.identity.recovery import left
@@ -50,13 +49,12 @@ async def bearing(request: Request) -> Bearer:
 User = Annotated[Bearer, Depends(bearing)]
 
 
-async def proven(request: Request, caller: Known, bearer: User) -> Bearer:
+async def proven(request: Request, bearer: User) -> Bearer:
     """The same, who has just shown that it is them; a 401 if that was too long ago."""
-    gateway = gateway_of(request)
     try:
-        await gateway.identity.step_up.require_own(bearer)
+        await gateway_of(request).identity.step_up.require_own(bearer)
     except Refusal:
-        await tell_refused(gateway, request, caller, STEP_UP)
+        note_permission(request, STEP_UP)
         raise
     return bearer
 

@@ -49,7 +49,7 @@ async def _in_a_project(request: Request, key: Key = None, token: Token = None) 
     require_project(request, caller)
     caller = request.state.caller = await settle(gateway_of(request), caller)
     await admit(request, caller)
-    await require_enrolled(request, caller)
+    await require_enrolled(request)
     await refuse_unknown_parameters(request)
     if caller.project_id:
         act_for(caller.project_id)
@@ -60,5 +60,5 @@ async def _anywhere(request: Request, key: Key = None, token: Token = None) -> N
     caller = request.state.caller = await settle(gateway_of(request), caller)
     await admit(request, caller)
     if not request.url.path.startswith(_TO_ENROL):
-        await require_enrolled(request, caller)
+        await require_enrolled(request)
     await refuse_unknown_parameters(request)

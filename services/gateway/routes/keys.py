@@ -231,7 +231,9 @@ async def rotate_key(
         if made is None:
             raise Terminal(ErrorCode.CONFLICT, "The key was given another secret just now.")
         until = gateway.clock() + overlap
-        rotated = KeyRotated(name=row.name, prefix=made.prefix, until=until)
+        rotated = KeyRotated(
+            name=row.name, prefix=made.prefix, until=until, former_prefix=row.prefix
+        )
         await say(session, _event(gateway, caller, request_id, key_id, rotated))
         row = await _find(session, caller.project_id, key_id)
     gateway.keys.forget()
@@ -316,7 +318,7 @@ async def _revoke(
     these = API_KEYS.c.id.in_([row.id for row in revoked])
     await session.execute(update(API_KEYS).where(these).values(revoked_at=gateway.clock()))
     for row in revoked:
-        event = KeyRevoked(name=row.name, prefix=row.prefix)
+        event = KeyRevoked(name=row.name, prefix=row.prefix, role=Role(row.role))
         await say(session, _event(gateway, caller, request_id, row.id, event))
 
 

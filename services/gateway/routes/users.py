@@ -44,7 +44,7 @@ async def managing(request: Request, caller: Known) -> Caller:
     if not caller.is_platform_admin:
         return await _permitted(request)
     act_as_service()  # users are in many projects
-    await require_fresh(request, caller, _PERMISSION)
+    await require_fresh(request, _PERMISSION)
     return caller
 
 

@@ -212,13 +212,20 @@ async def test_a_vm_of_which_only_the_snapshot_is_left_is_made_of_it(
     assert (row["name"], row["state"], row["version"]) == ("old", "stopped", 7)
 
 
+ACCESS = ("address", "client", "credential", "permission")
+
+
 def entry(message: Message[Body]) -> dict[str, Any]:
     """As audit tells a message."""
     attributes = message.model_dump(mode="json", exclude={"id", "data", "traceparent"})
+    access = {name: attributes.pop(name) for name in ACCESS}
     data = message.data.model_dump(mode="json", exclude={"type"})
     if data.get("user_data"):
         data["user_data"] = {"sha256": "0" * 64, "length": 6}
-    return {**attributes, "message_id": str(message.id), "type": message.type, "data": data}
+    if data.get("sealed_user_data"):
+        data["sealed_user_data"].pop("box")
+    told = {"access": access} if any(access.values()) else {}
+    return {**attributes, **told, "message_id": str(message.id), "type": message.type, "data": data}
 
 
 def audit(lines: list[dict[str, Any]]) -> Audit:
@@ -257,6 +264,6 @@ async def test_an_entry_is_the_message_but_for_its_secret(
         read = message_of(entry(message))
         expected = message.model_copy(update={"traceparent": "", "signature": ""})
         if "user_data" in type(message.data).model_fields:
-            bare = message.data.model_copy(update={"user_data": None})
+            bare = message.data.model_copy(update={"user_data": None, "sealed_user_data": None})
             expected = expected.model_copy(update={"data": bare})
         assert read == expected
