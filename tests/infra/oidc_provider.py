@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +70,7 @@ class RunningProvider:
 @contextmanager
 def running_provider(
     people: Mapping[str, object], clients: list[dict[str, object]], port: int | None = None
-) -> Iterator[RunningProvider]:
+) -> Generator[RunningProvider]:
     """One with these people (id → claims), until the end of the block."""
     port, folder = port or free_port(), installed()
     told = json.dumps({"port": port, "people": people, "clients": clients})

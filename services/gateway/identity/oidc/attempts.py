@@ -44,18 +44,18 @@ def begun(provider: str, now: datetime) -> Attempt:
 
 
 class Attempts:
-    """Writes and reads the cookie."""
+    """Writes and reads the cookie, without the padding, for which it would stand in quotes."""
 
     def __init__(self, key: bytes) -> None:
         self._seal = Seal(key)
 
     def write(self, attempt: Attempt) -> str:
         """What the cookie holds."""
-        return self._seal.close(json.dumps(asdict(attempt)).encode()).decode()
+        return self._seal.close(json.dumps(asdict(attempt)).encode()).decode().rstrip("=")
 
     def read(self, cookie: str | None) -> Attempt | None:
         """What was written; None if it was not here, or is altered."""
         if cookie is None or len(cookie) > MAX_LENGTH or not cookie.isascii():
             return None
-        plain = self._seal.open(cookie.encode())
+        plain = self._seal.open((cookie + "=" * (-len(cookie) % 4)).encode())
         return Attempt(**json.loads(plain)) if plain is not None else None
