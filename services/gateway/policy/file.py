@@ -70,15 +70,14 @@ def parse(content: bytes, known: Collection[str]) -> PolicyFile:
 
 def _read(content: bytes) -> tuple[yaml.Node | None, object]:
     try:
-        # The stub leaves the type of the stream out.
-        node: yaml.Node | None = yaml.compose(content, yaml.SafeLoader)  # pyright: ignore[reportUnknownMemberType]
+        composed: Any = yaml.compose(content, yaml.SafeLoader)  # pyright: ignore[reportUnknownMemberType] - the stub has no types
         data: object = yaml.safe_load(content)
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise PolicyError(f"{line}not YAML: {error.problem or error.context}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise PolicyError(f"not YAML: {error}") from error
-    return node, data
+    return composed if isinstance(composed, yaml.Node) else None, data
 
 
 def _unknown(read: PolicyFile, known: Collection[str]) -> Iterator[tuple[Place, str]]:

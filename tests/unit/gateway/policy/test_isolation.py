@@ -1,22 +1,32 @@
 """Postgres keeps projects apart by itself: raw SQL as a project, in the role that services have."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.database import Database, act_again, act_for, as_projects
+from chassis.identity import Caller
 from chassis.migrations import migrate
+from chassis.testing import VirtualClock
+from contracts.identity import Role
 from deploy import roles
 from deploy.local.postgres import dsn
-from services.gateway.app import ROUTERS
+from services.gateway.app import ROUTERS, build
+from services.gateway.context import Gateway
+from services.gateway.locks import exclusively
 from services.gateway.policy.isolation import Isolation
+from services.gateway.settings import GatewaySettings
 from services.gateway.tables import METADATA
 from tests.infra.databases import own_database
 from tests.infra.plan import Infrastructure
+from tests.unit.gateway.conftest import client
+from tests.unit.gateway.world import ADMIN_KEY, CATALOG, CREATE, hear_catalog, make_active
 
 EVERYTHING = ROUTERS
 """To import the app is to know every table."""
@@ -179,3 +189,67 @@ async def test_a_migration_that_has_nothing_to_do_closes_nothing_again(
     await migrate(database, url_as(server, roles.owner_of("gateway")))
     async with database.reading() as session:
         assert await session.scalar(oid) == before
+
+
+@pytest.fixture
+async def bound(server: str, database: Database, clock: VirtualClock) -> AsyncIterator[Gateway]:
+    """A gateway in its own role, which row-level security binds."""
+    settings = {
+        "database_url": url_as(server, roles.role_of("gateway")),
+        "internal_secret": SecretStr("s" * 32),
+        "projects": {"demo": "simulator", "other": "simulator"},
+        "first_api_key": SecretStr(ADMIN_KEY),
+    }
+    made = build(GatewaySettings.model_validate(settings), clock=clock, show=lambda _: None)
+    await made.first_keys.ensure(exclusively)
+    await hear_catalog(made, *CATALOG)
+    yield made
+    await made.database.close()
+
+
+async def test_a_gateway_in_that_role_does_all_that_it_does_in_a_mightier_one(
+    bound: Gateway,
+) -> None:
+    async with (
+        client(bound, ADMIN_KEY) as admin,
+        client(bound, await _strangers_key(bound)) as other,
+    ):
+        key = {"Idempotency-Key": "k-1"}
+        first, theirs = await asyncio.gather(
+            admin.post("/v1/vms", json=CREATE, headers=key),
+            other.post("/v1/vms", json=CREATE, headers=key),
+        )
+        assert (first.status_code, theirs.status_code) == (202, 202), (first.text, theirs.text)
+        again = await admin.post("/v1/vms", json=CREATE, headers=key)
+        assert again.json()["id"] == first.json()["id"] != theirs.json()["id"]
+        vm = await make_active(bound, admin, tags=["web"])
+        for method, path, body, status in (
+            ("POST", f"/v1/vms/{vm['id']}/stop", None, 202),
+            ("PATCH", f"/v1/vms/{vm['id']}", {"name": "x"}, 202),
+            ("PUT", f"/v1/vms/{vm['id']}/drift", {"choices": {"*": "ignore"}}, 200),
+            ("PATCH", "/v1/project", {"owner_only": True}, 200),
+            ("GET", "/v1/orphans", None, 200),
+            ("GET", "/v1/dead-letters", None, 200),
+            ("GET", "/v1/users", None, 200),
+            ("POST", "/v1/vms/import", {"server_ids": ["s-1"]}, 409),
+            ("POST", "/v1/api-keys", {"name": "x", "role": "viewer"}, 201),
+        ):
+            answer = await admin.request(method, path, json=body)
+            assert answer.status_code == status, (path, answer.text)
+        assert (await other.get(f"/v1/vms/{vm['id']}")).status_code == 404
+        assert len((await admin.get("/v1/vms?total=true&tag=web")).json()["items"]) == 1
+        assert (await other.get("/v1/vms?total=true")).json()["total"] == 1
+        taken = await other.post("/v1/vms/import", json={"server_ids": ["s-1"]})
+        assert taken.status_code == 409, "a server of a shared account that is another project's VM"
+
+
+async def _strangers_key(gateway: Gateway) -> str:
+    async with gateway.database.session() as session:
+        made = await gateway.keys.make(session, Caller("key:x", "other", Role.ADMIN), "theirs")
+    assert made is not None
+    return made.secret
+
+
+@pytest.fixture
+def clock() -> VirtualClock:
+    return VirtualClock()
