@@ -17,7 +17,7 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from prometheus_client import Counter
-from sqlalchemy import RowMapping, delete, select, update
+from sqlalchemy import RowMapping, delete, literal_column, null, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.database import Database, insert
@@ -100,29 +100,39 @@ class Intents:
             here = (LEDGER.c.position > position) & (LEDGER.c.position <= end)
             rows = select(LEDGER).where(LEDGER.c.chain == chain, here, LEDGER.c.type.in_(_TOLD))
             ordered = await session.execute(rows.order_by(LEDGER.c.position))
-            for row in ordered.mappings().all():
-                await self._note(session, row)
+            await self._note(session, ordered.mappings().all())
             await session.execute(update(FOLLOWED).where(mine).values(position=end))
             return True
 
-    async def _note(self, session: AsyncSession, row: RowMapping) -> None:
-        if row["operation_id"] is None:
-            return
-        wire_name: str = row["type"]
+    async def _note(self, session: AsyncSession, rows: Sequence[RowMapping]) -> None:
+        """A page, in a few statements: what was asked, then what was put off, then what ended."""
+        now = self.clock()
+        asked: list[dict[str, Any]] = []
+        ended: list[dict[str, Any]] = []
+        moved: list[RowMapping] = []
+        for row in rows:
+            if row["operation_id"] is None:
+                continue
+            if row["type"] in ENDS:
+                ended.append(_known(row, now) | {"ended_at": row["time"]})
+            elif row["type"] in STEERS or row["type"] == _RETRYING:
+                moved.append(row)
+            else:
+                asked.append(_known(row, now) | {"asked_at": row["time"], "due_at": self._due(row)})
+        new = insert(session, INTENTS)
+        if asked:
+            await session.execute(new.on_conflict_do_nothing(), asked)
+        for row in moved:
+            await self._put_off(session, row)
+        if ended:
+            over = new.on_conflict_do_update(index_elements=["operation_id"], set_=_OVER)
+            await session.execute(over, ended)
+
+    async def _put_off(self, session: AsyncSession, row: RowMapping) -> None:
+        due = self._due(row)
         mine = INTENTS.c.operation_id == row["operation_id"]
-        if wire_name in ENDS:
-            ended = {"ended_at": row["time"], "due_at": None}
-            one = insert(session, INTENTS).values(**_known(row, self.clock()), **ended)
-            again = one.on_conflict_do_update(index_elements=["operation_id"], set_=ended)
-            await session.execute(again)
-        elif wire_name in STEERS or wire_name == _RETRYING:
-            due = self._due(row)
-            later = mine & (INTENTS.c.due_at < due)
-            await session.execute(update(INTENTS).where(later).values(due_at=due))
-        else:
-            asked = {"asked_at": row["time"], "due_at": self._due(row)}
-            one = insert(session, INTENTS).values(**_known(row, self.clock()), **asked)
-            await session.execute(one.on_conflict_do_nothing())
+        later = update(INTENTS).where(mine & (INTENTS.c.due_at < due)).values(due_at=due)
+        await session.execute(later)
 
     def _due(self, row: RowMapping) -> datetime:
         deadline: datetime = row["time"] + _DEADLINES.get(row["type"], timedelta())
@@ -154,6 +164,7 @@ class Intents:
 
 
 _RECORD = Record(TOPIC, "", {}, b"")
+_OVER: dict[str, Any] = {"ended_at": literal_column("excluded.ended_at"), "due_at": null()}
 
 
 def _known(row: RowMapping, now: datetime) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from sqlalchemy import Update, delete, update
 
 from services.audit import verification
 from services.audit.app import Audit
-from services.audit.ledger import GENESIS, hash_of
+from services.audit.ledger import ACCESS, GENESIS, hash_of
 from services.audit.tables import HEADS, LEDGER
 from services.audit.verification import Broken
 from tests.unit.audit.world import at, deliver, ledger, message, unguarded, verify
@@ -75,6 +75,7 @@ CHANGES: list[tuple[str, object]] = [
     ("recorded_at", message().time + timedelta(days=1)),
     ("previous_hash", GENESIS),
     ("hash", GENESIS),
+    *((name, "another") for name in ACCESS),
 ]
 
 

@@ -59,9 +59,28 @@ async def test_a_question_that_audit_would_refuse_does_not_reach_it(
     gateway: Gateway, clients: Clients
 ) -> None:
     asked = answering(gateway, httpx.Response(200, json={}))
-    for query in ("limit=0", "who=me", "since=yesterday", "type=%27"):
+    for query in (
+        *("limit=0", "who=me", "since=yesterday", "type=%27", "permission=%27", "target="),
+        *("outcome=maybe", "format=cadf", "address=", "credential=" + "x" * 256, "request_id="),
+    ):
         assert (await clients.viewer.get(f"/v1/audit?{query}")).status_code == 400
     assert asked == []
+
+
+async def test_every_filter_of_the_trail_and_its_export_reaches_audit(
+    gateway: Gateway, clients: Clients
+) -> None:
+    asked = answering(gateway, httpx.Response(200, json={"items": []}))
+    queries = (
+        "outcome=refused&order=desc&limit=3",
+        "permission=vm.*&address=127.0.0.1&outcome=intended",
+        "target=01993b1c-58a5-7c58-8a52-000000000001&credential=key%3Ax&request_id=req-1",
+        "format=ocsf",
+    )
+    for query in queries:
+        assert (await clients.viewer.get(f"/v1/audit?{query}")).status_code == 200
+    assert (await clients.viewer.get("/v1/audit/export?format=ocsf")).status_code == 200
+    assert [each.url.query.decode() for each in asked] == [*queries, "format=ocsf"]
 
 
 def test_without_a_secret_it_does_not_start() -> None:

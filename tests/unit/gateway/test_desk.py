@@ -8,11 +8,10 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.errors import HostlerError
-from chassis.testing import said
 from contracts.vm.commands import Create
 from services.gateway.context import Gateway
 from services.gateway.intake import Accepted, Asked
-from tests.unit.gateway.world import CREATE, Clients, make_active
+from tests.unit.gateway.world import CREATE, Clients, commanded, make_active
 
 
 async def test_a_refusal_among_commands_that_come_together_touches_no_other(
@@ -25,7 +24,7 @@ async def test_a_refusal_among_commands_that_come_together_touches_no_other(
     asked = [clients.operator.post("/v1/vms", json=body, headers=key) for body, key in both]
     answers = await asyncio.gather(*asked)
     assert [each.status_code for each in answers] == [202] * 5 + [400] + [202] * 6
-    assert len(await said(gateway.database)) == 11
+    assert len(await commanded(gateway)) == 11
     shown = (await clients.viewer.get("/v1/vms?tag=t7")).json()["items"]
     assert [vm["operation"]["id"] for vm in shown] == [answers[7].json()["id"]]
 
@@ -58,4 +57,4 @@ async def test_a_bug_in_one_command_fails_that_one_alone(
     answers = await asyncio.gather(*posted, return_exceptions=True)
     taken = [isinstance(a, httpx.Response) and a.status_code == 202 for a in answers]
     assert taken == [True, True, False, True]
-    assert len(await said(gateway.database)) == 3
+    assert len(await commanded(gateway)) == 3

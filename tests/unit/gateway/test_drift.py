@@ -277,7 +277,7 @@ async def test_what_there_is_now_is_corrected_once_at_a_time(
     assert answer.headers["Location"] == f"/v1/operations/{command.operation_id}"
     again = await settle(clients, cloud, "name", "correct")
     assert again.headers["Location"] == answer.headers["Location"]
-    assert await said(gateway.database) == []
+    assert [each.type for each in await said(gateway.database)] == ["access.done.v1"]
 
 
 async def test_what_does_not_drift_cannot_be_settled(clients: Clients, cloud: Cloud) -> None:
@@ -286,7 +286,7 @@ async def test_what_does_not_drift_cannot_be_settled(clients: Clients, cloud: Cl
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
-async def test_standing_choices_are_audited_and_the_same_again_says_nothing(
+async def test_standing_choices_are_audited_and_the_same_again_chooses_nothing(
     gateway: Gateway, clients: Clients, cloud: Cloud
 ) -> None:
     await said(gateway.database)
@@ -294,10 +294,12 @@ async def test_standing_choices_are_audited_and_the_same_again_says_nothing(
     answer = await choose(clients, cloud, wanted)
     assert answer == {"items": [], "choices": wanted}
     [message] = await said(gateway.database)
-    chosen = DriftChosen.model_validate({"vm_id": cloud.id, "choices": wanted, "standing": True})
+    chosen = DriftChosen.model_validate(
+        {"vm_id": cloud.id, "choices": wanted, "former": {}, "standing": True}
+    )
     assert (message.data, message.project_id) == (chosen, "demo")
     await choose(clients, cloud, wanted)
-    assert await said(gateway.database) == []
+    assert [each.type for each in await said(gateway.database)] == ["access.done.v1"]
     assert (await choose(clients, cloud, {}))["choices"] == {}
 
 

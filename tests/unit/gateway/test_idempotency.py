@@ -2,9 +2,9 @@
 
 import asyncio
 
-from chassis.testing import VirtualClock, said
+from chassis.testing import VirtualClock
 from services.gateway.context import Gateway
-from tests.unit.gateway.world import CREATE, Clients, make_active
+from tests.unit.gateway.world import CREATE, Clients, commanded, make_active
 
 KEY = {"Idempotency-Key": "k-1"}
 
@@ -18,7 +18,7 @@ async def test_the_same_request_again_is_the_same_operation(
     assert second.json() == first.json()
     assert second.headers["Idempotent-Replayed"] == "true"
     assert "Idempotent-Replayed" not in first.headers
-    assert len(await said(gateway.database)) == 1
+    assert len(await commanded(gateway)) == 1
 
 
 async def test_two_at_once_are_one_operation(gateway: Gateway, clients: Clients) -> None:
@@ -27,7 +27,7 @@ async def test_two_at_once_are_one_operation(gateway: Gateway, clients: Clients)
     answers = await asyncio.gather(*asked)
     assert {each.status_code for each in answers} == {202}
     assert len({each.json()["id"] for each in answers}) == 1
-    assert len(await said(gateway.database)) == 1
+    assert len(await commanded(gateway)) == 1
 
 
 async def test_another_body_or_path_under_the_same_key_is_a_422(

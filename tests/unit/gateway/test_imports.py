@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from chassis.testing import VirtualClock, hear, said
+from chassis.testing import VirtualClock, hear
 from contracts.inventory.events import UnmanagedServer
 from contracts.message import Body, Message
 from contracts.operation.events import Failed
@@ -13,7 +13,7 @@ from contracts.operation.states import OperationError
 from contracts.vm.commands import Import
 from contracts.vm.states import VmSnapshot, VmState
 from services.gateway.context import Gateway
-from tests.unit.gateway.world import Clients, changed, going, make_active, told
+from tests.unit.gateway.world import Clients, changed, commanded, going, make_active, told
 
 
 async def test_a_server_becomes_a_vm_that_is_named_as_it_was(
@@ -24,7 +24,7 @@ async def test_a_server_becomes_a_vm_that_is_named_as_it_was(
     assert answer.status_code == 202
     [operation] = answer.json()["items"]
     assert (operation["command"], operation["state"]) == ("vm.import.v1", "queued")
-    [message] = await said(gateway.database)
+    [message] = await commanded(gateway)
     assert message.data == Import(server_id="s-7")
     assert message.id == message.operation_id == UUID(operation["id"])
     assert (message.subject, message.account) == (operation["vm_id"], "simulator")
@@ -55,9 +55,9 @@ async def test_servers_are_taken_in_by_a_filter_up_to_a_limit(
     )
     wanted = {"name": "DB-*", "state": ["active"], "metadata": {"team": "shop"}}
     assert (await take(clients, filter=wanted, limit=3)).json()["items"] != []
-    assert taken_in(await said(gateway.database)) == ["s-0", "s-1", "s-2"]
+    assert taken_in(await commanded(gateway)) == ["s-0", "s-1", "s-2"]
     await take(clients, filter=wanted)
-    assert taken_in(await said(gateway.database)) == ["s-3"]
+    assert taken_in(await commanded(gateway)) == ["s-3"]
     answer = await take(clients, filter=wanted)
     assert (answer.status_code, answer.json()["items"]) == (202, [])
 
@@ -69,7 +69,7 @@ async def test_nothing_is_taken_in_where_one_server_is_unknown(
     answer = await take(clients, server_ids=["s-7", "s-8", "s-9"])
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
     assert answer.json()["servers"] == ["s-8", "s-9"]
-    assert await said(gateway.database) == []
+    assert await commanded(gateway) == []
     assert (await clients.viewer.get("/v1/vms")).json()["items"] == []
 
 
@@ -78,11 +78,11 @@ async def test_nothing_is_taken_in_where_one_server_is_a_vm(
 ) -> None:
     vm = await make_active(gateway, clients.operator)
     await hear(gateway.service, server("s-7"))
-    await said(gateway.database)
+    await commanded(gateway)
     answer = await take(clients, server_ids=["s-7", vm["server_id"]])
     assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
     assert answer.json()["servers"] == [vm["server_id"]]
-    assert await said(gateway.database) == []
+    assert await commanded(gateway) == []
 
 
 async def test_a_server_is_asked_for_once_and_again_after_that_failed(
@@ -108,12 +108,12 @@ async def test_the_same_request_with_the_same_key_is_carried_out_once(
     again = await take(clients, key="k", **wanted)
     assert again.json() == first.json()
     assert again.headers["Idempotent-Replayed"] == "true"
-    assert len(await said(gateway.database)) == 1
+    assert len(await commanded(gateway)) == 1
     other = await take(clients, key="k", filter={"name": "*"})
     assert (other.status_code, other.json()["code"]) == (422, "key_reused")
     clock.advance(days=2)
     assert "Idempotent-Replayed" not in (await take(clients, key="k", **wanted)).headers
-    assert taken_in(await said(gateway.database)) == ["s-2"]
+    assert taken_in(await commanded(gateway)) == ["s-2"]
 
 
 async def test_a_key_whose_request_was_refused_is_free(gateway: Gateway, clients: Clients) -> None:

@@ -7,7 +7,7 @@ from sqlalchemy import delete, select
 
 from chassis.ids import new_id
 from chassis.tables import INBOX
-from chassis.testing import VirtualClock, hear, said
+from chassis.testing import VirtualClock, hear
 from chassis.wire import Record, encode
 from contracts.dead_letter import DeadLetter
 from contracts.errors import ErrorCode
@@ -19,7 +19,16 @@ from contracts.topics import VM_EVENTS
 from contracts.vm.states import VmState
 from services.gateway.context import Gateway
 from services.gateway.tables import EVENTS, OPERATIONS, VM_TAGS, VMS, columns
-from tests.unit.gateway.world import NOW, Clients, changed, create, going, make_active, told
+from tests.unit.gateway.world import (
+    NOW,
+    Clients,
+    changed,
+    commanded,
+    create,
+    going,
+    make_active,
+    told,
+)
 
 QUOTA = OperationError(code=ErrorCode.QUOTA, detail="Quota exceeded for cores.")
 
@@ -101,11 +110,11 @@ async def test_a_cancel_is_said_once_and_ends_with_the_provisioners_word(
     gateway: Gateway, clients: Clients, clock: VirtualClock
 ) -> None:
     operation = await create(clients.operator)
-    await said(gateway.database)
+    await commanded(gateway)
     url = f"/v1/operations/{operation['id']}"
     for _ in range(2):
         assert (await clients.operator.post(f"{url}/cancel")).status_code == 202
-    [message] = await said(gateway.database)
+    [message] = await commanded(gateway)
     assert message.data == Cancel(target=UUID(operation["id"]))
     assert (message.subject, message.account) == (operation["vm_id"], "simulator")
     await hear(gateway.service, about(operation, Cancelled(command="vm.create.v1")))
@@ -196,7 +205,7 @@ async def test_a_message_that_cannot_be_taken_does_not_hold_up_its_batch(
     await consumer.consume(records)
     shown = (await clients.viewer.get(f"/v1/vms/{vm_id}")).json()
     assert (shown["state"], shown["version"]) == ("stopped", 2)
-    [letter] = await said(gateway.database)
+    [letter] = await commanded(gateway)
     assert isinstance(letter.data, DeadLetter)
 
 

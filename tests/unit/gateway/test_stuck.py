@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from chassis.testing import VirtualClock, hear, said
+from chassis.testing import VirtualClock, hear
 from contracts.errors import ErrorCode
 from contracts.message import Body, Message
 from contracts.operation.commands import Abandon, OperationCommand, Retry
@@ -14,7 +14,7 @@ from contracts.operation.events import Failed, Issued, Retrying, Started
 from contracts.operation.states import OperationError
 from services.gateway.context import Gateway
 from services.gateway.steering import STEERS
-from tests.unit.gateway.world import Clients, create, make_active, told
+from tests.unit.gateway.world import Clients, commanded, create, make_active, told
 
 QUOTA = OperationError(code=ErrorCode.QUOTA, detail="Quota exceeded for cores.")
 BUSY = OperationError(code=ErrorCode.CLOUD_BUSY, detail="Too many requests.")
@@ -122,31 +122,31 @@ async def test_a_retry_is_said_once_until_it_was_carried_out_and_then_again(
     gateway: Gateway, clients: Clients, clock: VirtualClock
 ) -> None:
     operation = await create(clients.operator)
-    await said(gateway.database)
+    await commanded(gateway)
     url = f"/v1/operations/{operation['id']}/retry"
     assert (await clients.operator.post(url)).status_code == 202
     answer = await clients.operator.post(url)
     assert answer.status_code == 202
     assert [step["name"] for step in answer.json()["steps"]] == ["accepted", "retry_asked"]
-    [message] = await said(gateway.database)
+    [message] = await commanded(gateway)
     assert message.data == Retry(target=UUID(operation["id"]))
     assert message.operation_id == UUID(operation["id"])
     assert (message.subject, message.actor) == (operation["vm_id"], "key:operator")
     started = Started(command="vm.create.v1", attempt=2)
     await hear(gateway.service, about(operation, clock, started))
     await clients.operator.post(url)
-    assert len(await said(gateway.database)) == 1
+    assert len(await commanded(gateway)) == 1
 
 
 async def test_an_operation_is_given_up_with_a_reason(gateway: Gateway, clients: Clients) -> None:
     operation = await create(clients.operator)
-    await said(gateway.database)
+    await commanded(gateway)
     url = f"/v1/operations/{operation['id']}/abandon"
     assert (await clients.operator.post(url, json={"reason": "fire"})).status_code == 202
     answer = await clients.operator.post(url, json={"reason": "and once more"})
     assert answer.status_code == 202
     assert answer.json()["steps"][-1]["detail"] == "key:operator: fire"
-    [message] = await said(gateway.database)
+    [message] = await commanded(gateway)
     assert message.data == Abandon(target=UUID(operation["id"]), reason="fire")
 
 
@@ -158,10 +158,10 @@ async def test_an_operation_that_has_ended_is_not_steered_any_more(
     assert operation["links"][kind.verb()] == f"/v1/operations/{operation['id']}/{kind.verb()}"
     failed = Failed(command="vm.create.v1", error=QUOTA)
     await hear(gateway.service, about(operation, clock, failed))
-    await said(gateway.database)
+    await commanded(gateway)
     answer = await clients.operator.post(f"/v1/operations/{operation['id']}/{kind.verb()}")
     assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
-    assert await said(gateway.database) == []
+    assert await commanded(gateway) == []
     shown = (await clients.viewer.get(f"/v1/operations/{operation['id']}")).json()
     assert shown["links"][kind.verb()] is None
 
@@ -183,7 +183,7 @@ async def test_a_wrong_body_is_refused(
     gateway: Gateway, clients: Clients, body: Any, status: int, code: str
 ) -> None:
     operation = await create(clients.operator)
-    await said(gateway.database)
+    await commanded(gateway)
     url = f"/v1/operations/{operation['id']}/abandon"
     json_type = {"Content-Type": "application/json"}
     sent: dict[str, Any] = (
@@ -191,7 +191,7 @@ async def test_a_wrong_body_is_refused(
     )
     answer = await clients.operator.post(url, **sent)
     assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
-    assert await said(gateway.database) == []
+    assert await commanded(gateway) == []
 
 
 async def stuck(clients: Clients) -> list[dict[str, Any]]:

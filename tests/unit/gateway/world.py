@@ -8,10 +8,11 @@ from uuid import UUID
 import httpx
 
 from chassis.ids import new_id
-from chassis.testing import hear
+from chassis.testing import hear, said
 from contracts.catalog.events import Flavor, Image, KeyPair, Network
 from contracts.message import Body, Message
 from contracts.operation.events import Issued, Started, Succeeded
+from contracts.topics import AUDIT_EVENTS, topic_of
 from contracts.vm.events import Changed
 from contracts.vm.states import VmSnapshot, VmState
 from services.gateway.context import Gateway
@@ -66,6 +67,12 @@ def told(
         operation_id=operation_id,
         data=data,
     )
+
+
+async def commanded(gateway: Gateway) -> list[Message[Body]]:
+    """What was said since the last time, but for what the audit alone is told."""
+    told = await said(gateway.database)
+    return [each for each in told if topic_of(type(each.data)) is not AUDIT_EVENTS]
 
 
 def changed(vm_id: str, version: int, state: VmState, **fields: Any) -> Message[Body]:
