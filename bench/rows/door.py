@@ -3,8 +3,9 @@
 Within one process, so that no socket and no other process is in the figures: ASGI in, ASGI out, on
 PostgreSQL. Behind the guard stand the credential's check, the permission and the count of rates.
 Requests come one by one at a low fixed rate, each kind in its turn, so that all meet the same
-machine; the processor's time tells the same on a machine that is busy otherwise. A credential is believed for five seconds, as in production: the misses are in the p99. A
-signed request has a nonce of its own, which is an insert.
+machine; the processor's time tells the same on a machine that is busy otherwise. A credential is
+believed for five seconds, as in production: the misses are in the p99. A signed request has a nonce
+of its own, which is an insert.
 """
 
 import asyncio
