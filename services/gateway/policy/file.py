@@ -70,14 +70,14 @@ def parse(content: bytes, known: Collection[str]) -> PolicyFile:
 
 def _read(content: bytes) -> tuple[yaml.Node | None, object]:
     try:
-        composed: Any = yaml.compose(content, yaml.SafeLoader)  # pyright: ignore[reportUnknownMemberType] - the stub has no types
+        node = yaml.SafeLoader(content).get_single_node()
         data: object = yaml.safe_load(content)
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise PolicyError(f"{line}not YAML: {error.problem or error.context}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise PolicyError(f"not YAML: {error}") from error
-    return composed if isinstance(composed, yaml.Node) else None, data
+    return node, data
 
 
 def _unknown(read: PolicyFile, known: Collection[str]) -> Iterator[tuple[Place, str]]:
