@@ -85,10 +85,9 @@ class Done(_Request):
 
 
 class Overrode(_Request):
-    """An admin of the platform saw, or changed, what is not their own."""
+    """An admin of the platform, acting in no project, saw what is not their own."""
 
     type: Literal["access.overrode.v1"] = "access.overrode.v1"
-    reason: str = Field(default="", description="Theirs, where they act in a project.")
 
 
 class Flooded(Event):

@@ -55,7 +55,7 @@ _KEYSTONE = {
     "name": "X-Auth-Token",
     "description": "A token of the cloud's Keystone, where the settings say that it is taken.",
 }
-_CLIENT = {
+_CLIENT: dict[str, object] = {
     "type": "oauth2",
     "description": "How a service account gets its access token, which is sent as `Bearer`.",
     "flows": {"clientCredentials": {"tokenUrl": "/v1/auth/token", "scopes": {}}},

@@ -39,6 +39,8 @@ _TOLD_OF_ALL = {401, 403, 404, 429}
 _REFUSALS = {"refused", "failed", "reused"}
 """The verbs of messages that tell of a refusal themselves."""
 _OWN = ("/v1/me", "/v1/permissions", "/v1/auth", "/v1/audit")
+_OVERRIDE = "admin.override.v1"
+"""Said before the request is carried out, so that it tells nothing of what was done."""
 _OPEN_PREFIX = 11
 _KINDS = (("x-api-key", "key"), ("authorization", "token"), ("x-auth-token", "keystone"))
 
@@ -110,6 +112,10 @@ def _credential(caller: Caller | None, headers: Headers) -> str:
         return f"key:{caller.key_id}"
     if caller is not None and caller.session_id is not None:
         return f"session:{caller.session_id}"
+    if caller is not None and caller.service_account_id is not None:
+        return f"service_account:{caller.service_account_id}"
+    if caller is not None:
+        return "keystone"
     for header, kind in _KINDS:
         if said := headers.get(header):
             named = f"key:{_open_part(said)}" if kind == "key" else kind
@@ -178,11 +184,11 @@ def _due(visit: Visit, status: int) -> Body | None:
     if status >= _REFUSED:
         told = any(each.split(".")[1] in _REFUSALS for each in visit.said)
         return None if told or not _is_told(visit, status) else _refused(visit, status)
-    if reason := _overrides(visit):
-        return Overrode(**visit.described(status), reason=reason.strip())
-    if visit.is_safe or visit.said:
-        return None
-    return Done(**visit.described(status))
+    if visit.is_safe:
+        return Overrode(**visit.described(status)) if _sees_all(visit) else None
+    return (
+        None if any(each != _OVERRIDE for each in visit.said) else Done(**visit.described(status))
+    )
 
 
 def _is_told(visit: Visit, status: int) -> bool:
@@ -193,15 +199,12 @@ def _is_told(visit: Visit, status: int) -> bool:
     return status in _TOLD_OF_ALL and not is_noise
 
 
-def _overrides(visit: Visit) -> str:
-    """Why an admin of the platform may see or change what is not theirs; ` ` without a reason."""
+def _sees_all(visit: Visit) -> bool:
+    """Whether an admin of the platform reads what is others'; in a project, `admin.override` tells."""
     caller = visit.caller
-    if caller is None or not caller.is_platform_admin:
-        return ""
-    if reason := str(getattr(caller, "override", "")):
-        return reason
-    sees_all = not caller.project_id and visit.is_safe and not visit.route.startswith(_OWN)
-    return " " if sees_all else ""
+    if caller is None or not caller.is_platform_admin or caller.project_id:
+        return False
+    return not visit.route.startswith(_OWN)
 
 
 def _refused(visit: Visit, status: int) -> Refused:

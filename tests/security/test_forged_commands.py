@@ -253,5 +253,5 @@ async def test_without_a_key_of_its_own_the_gateways_follows_from_the_internal_s
     first, second = await new_gateway(), await new_gateway()
     await hear_catalog(first, *CATALOG)
     message = decode(await create(first))
-    assert second.intake.seal(message).signature == message.signature
+    assert second.intake.sign(message).signature == message.signature
     assert message.signature

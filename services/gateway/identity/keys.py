@@ -175,6 +175,7 @@ class Keys:
                 API_KEYS,
                 MEMBERSHIPS.c.role.label("makers_role"),
                 SERVICE_ACCOUNTS.c.role.label("accounts_role"),
+                SERVICE_ACCOUNTS.c.name.label("accounts_name"),
                 SERVICE_ACCOUNTS.c.scopes.label("accounts_scopes"),
             )
             .outerjoin(USERS, USERS.c.id == API_KEYS.c.user_id)
@@ -205,6 +206,13 @@ def _listed(these: tuple[str, ...] | None) -> list[str] | None:
     return None if these is None else list(these)
 
 
+def _owner(row: Row[Any]) -> str:
+    """The user or service account whose key it is, as the actor that they are themselves."""
+    if row.user_id:
+        return f"user:{row.user_id}"
+    return f"service:{row.accounts_name}" if row.accounts_name else ""
+
+
 def _known(row: Row[Any], *, is_former: bool) -> Known:
     ends = [each for each in (row.expires_at, row.former_until if is_former else None) if each]
     owners_role = row.makers_role or row.accounts_role
@@ -215,7 +223,7 @@ def _known(row: Row[Any], *, is_former: bool) -> Known:
         scopes=both(row.scopes, row.accounts_scopes),
         key_id=row.id,
         within=Role(owners_role) if owners_role else None,
-        owned_by=f"user:{row.user_id}" if row.user_id else "",
+        owned_by=_owner(row),
         allowed_cidrs=None if row.allowed_cidrs is None else tuple(row.allowed_cidrs),
     )
     return Known(caller, min(ends) if ends else None)

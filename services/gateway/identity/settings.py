@@ -98,7 +98,14 @@ class IdentitySettings(OidcSettings, KeystoneSettings, AccountSettings):
         description="How long a key signs access tokens before a new one does.",
     )
     step_up_actions: list[Scope] = Field(
-        default=["api_key.*", "factor.*", "service_account.*", "signing_key.*", "token_key.*", "user.*"],
+        default=[
+            "api_key.*",
+            "factor.*",
+            "service_account.*",
+            "signing_key.*",
+            "token_key.*",
+            "user.*",
+        ],
         description="Permissions whose use, but for reading, asks a user who has a second factor for "
         "a fresh one, as a JSON list.",
     )

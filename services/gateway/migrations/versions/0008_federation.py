@@ -1,5 +1,7 @@
 """Identities from elsewhere, the roles that claims give, service accounts; who owns an API key."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -17,7 +19,7 @@ def upgrade() -> None:
     op.create_index("ix_api_keys_user", "api_keys", ["user_id"])
 
 
-def theirs(table: str, **options: bool) -> sa.Column[object]:
+def theirs(table: str, **options: Any) -> sa.Column[Any]:
     key = sa.ForeignKey(f"{table}s.id", ondelete="CASCADE")
     return sa.Column(f"{table}_id", sa.Uuid, key, **options)
 
