@@ -17,7 +17,7 @@ from contracts.message import Message
 from contracts.vm.commands import Create, Import
 from services.gateway.context import Gateway
 from services.gateway.etags import require_match
-from services.gateway.identity.permission import is_dry
+from services.gateway.identity.permission import bearer_of, is_dry
 from services.gateway.imports import Wanted, would_take
 from services.gateway.intake import Asked
 from services.gateway.reading import operations, vms
@@ -42,7 +42,7 @@ Trial = Annotated[Request | None, Depends(read_trial)]
 
 async def tried(gateway: Gateway, request: Request, asked: Asked) -> DryRun:
     """What would become of a command on a VM, or of a create. Terminal(NOT_FOUND) as the command."""
-    found = _permitted(gateway, request, asked)
+    found = await _permitted(gateway, request, asked)
     waiting: list[UUID] = []
     async with gateway.database.reading() as session:
         if isinstance(asked.command, Create):
@@ -63,7 +63,7 @@ async def tried_steering(
     gateway: Gateway, request: Request, asked: Asked, operation_id: UUID
 ) -> DryRun:
     """The same of what is asked of an operation."""
-    found = _permitted(gateway, request, asked)
+    found = await _permitted(gateway, request, asked)
     async with gateway.database.reading() as session:
         row = await operations.find(session, asked.caller.project_id, operation_id)
     reason = why_not(type(asked.command), row)
@@ -75,7 +75,7 @@ async def tried_import(gateway: Gateway, request: Request, wanted: Wanted) -> Dr
     """The same of an import; the calls are those for each server."""
     each = Import.model_construct(server_id="")
     asked = Asked(wanted.caller, each, None, wanted.request_id, "")
-    found = _permitted(gateway, request, asked)
+    found = await _permitted(gateway, request, asked)
     async with gateway.database.reading() as session:
         try:
             many = await would_take(session, wanted)
@@ -86,13 +86,24 @@ async def tried_import(gateway: Gateway, request: Request, wanted: Wanted) -> Dr
     return await _told(gateway, asked, found, None, [])
 
 
-def _permitted(gateway: Gateway, request: Request, asked: Asked) -> list[Verdict]:
+async def _permitted(gateway: Gateway, request: Request, asked: Asked) -> list[Verdict]:
     permission, caller = asked.command.permission(), asked.caller
     needed = gateway.policy.needed(permission, asked.command.role)
     return [
         _verdict("permission", lambda: caller.needs(needed, permission)),
-        _verdict("policy", lambda: gateway.signatures.require(request, permission)),
+        await _policy(gateway, request, permission),
     ]
+
+
+async def _policy(gateway: Gateway, request: Request, permission: str) -> Verdict:
+    """Whether it comes signed, and after a second factor, where that is asked for."""
+    try:
+        gateway.signatures.require(request, permission)
+        if bearer := bearer_of(request):
+            await gateway.identity.step_up.require_for(bearer, permission)
+    except HostlerError as refusal:
+        return _refused("policy", refusal)
+    return Verdict(check="policy", passes=True)
 
 
 async def _references(

@@ -6,6 +6,8 @@ from typing import Literal
 
 FactorKind = Literal["totp", "passkey"]
 ProofKind = Literal["totp", "passkey", "recovery_code"]
+PROVIDER = "fed"
+"""Not in RFC 8176, which has no name for it, and in common use."""
 PASSWORD = "pwd"  # noqa: S105 - the method's name
 SEVERAL = "mfa"
 METHODS: dict[ProofKind, tuple[str, ...]] = {
@@ -28,6 +30,11 @@ class Evidence:
 def by_password(at: datetime) -> Evidence:
     """The password alone."""
     return Evidence((PASSWORD,), at)
+
+
+def by_provider(at: datetime) -> Evidence:
+    """A login at a provider, by whatever they ask for there: here nothing was shown."""
+    return Evidence((PROVIDER,), at)
 
 
 def by_factor(kind: ProofKind, at: datetime, before: tuple[str, ...] = ()) -> Evidence:

@@ -165,7 +165,7 @@ async def log_in(
     responses=documents.problems(ErrorCode.CONFLICT, ErrorCode.UNSUPPORTED_MEDIA_TYPE),
     openapi_extra=documented(RefreshTokens),
 )
-async def refreshtokens_of(
+async def refresh_tokens(
     gateway: Here, asking: Asks, wanted: Annotated[RefreshTokens, Depends(body(RefreshTokens))]
 ) -> Tokens:
     """Go on with a session: new tokens for a refresh token, which is used up by it.

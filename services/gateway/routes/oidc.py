@@ -14,8 +14,7 @@ from services.gateway.forms import documented_form, read_form
 from services.gateway.identity.oidc.arrival import Returned
 from services.gateway.identity.oidc.attempts import LIFETIME
 from services.gateway.identity.saying import Asks
-from services.gateway.identity.sessions import Open
-from services.gateway.routes.auth import RefreshTokens, Tokens
+from services.gateway.routes.auth import RefreshTokens, Tokens, tokens_of
 from services.gateway.routes.guard import unguarded
 
 ROUTER = unguarded("/auth/oidc", "auth")
@@ -114,7 +113,7 @@ async def end_login(
     response.delete_cookie(
         cookie_name(gateway), secure=_is_secure(gateway), httponly=True, samesite="lax"
     )
-    return await _tokens(gateway, opened)
+    return await tokens_of(gateway, opened)
 
 
 @ROUTER.post(
@@ -153,14 +152,3 @@ def cookie_name(gateway: Gateway) -> str:
 
 def _is_secure(gateway: Gateway) -> bool:
     return gateway.settings.public_url.startswith("https:")
-
-
-async def _tokens(gateway: Gateway, opened: Open) -> Tokens:
-    left = opened.expires_at - gateway.clock()
-    return Tokens(
-        access_token=await gateway.identity.access_token(opened),
-        expires_in=int(gateway.settings.access_token_lifetime.total_seconds()),
-        refresh_token=opened.refresh_token,
-        refresh_expires_in=int(left.total_seconds()),
-        session_id=opened.id,
-    )

@@ -18,6 +18,7 @@ from contracts.access.federation import IdentityRefused, IdentityUsed
 from contracts.access.identity import UserChanged
 from contracts.errors import ErrorCode
 from services.gateway.identity.challenge import unauthenticated
+from services.gateway.identity.methods import by_provider
 from services.gateway.identity.oidc.attempts import LIFETIME, Attempt, Attempts, begun
 from services.gateway.identity.oidc.binding import Arrived, Binding, NotLetInError, Why, note_used
 from services.gateway.identity.oidc.claims import Claims, roles_by
@@ -168,7 +169,7 @@ class Arrivals:
             changes = await rule(session, row.id, wanted, now)
             await change(session, row.id, now, retoken=bool(changes), logged_in_at=now)
             await note_used(session, arrived, now)
-            opened = await self._sessions.open(session, row.id, arrived.asking)
+            opened = await self._sessions.open(session, row.id, arrived.asking, by_provider(now))
             kept = PROVIDER_SESSIONS.insert().values(
                 session_id=opened.id, issuer=issuer, subject=arrived.subject, sid=sid
             )
