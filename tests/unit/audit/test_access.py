@@ -178,7 +178,7 @@ async def test_every_kind_of_entry_is_a_valid_event_of_ocsf(
 
 CASES: list[tuple[Body, int, int, int]] = [
     (REFUSED, 6003, 4, 2),
-    (Overrode(method="GET", path="/v1/vms", status=200, reason="4711"), 6003, 2, 1),
+    (Overrode(method="GET", path="/v1/users", status=200), 6003, 2, 1),
     (commands.Delete(), 6003, 4, 99),
     (commands.Create(name="n", flavor="f", image="i"), 6003, 1, 99),
     (KeyCreated(name="ci", prefix="hk", role=Role.VIEWER), 6003, 1, 1),
