@@ -206,6 +206,11 @@ def _listed(these: tuple[str, ...] | None) -> list[str] | None:
     return None if these is None else list(these)
 
 
+def _least(role: Role, within: Role | None) -> Role:
+    """The lesser one; its own where a role of the policy file is the other, for those have no order."""
+    return within if within is not None and role.covers(within) else role
+
+
 def _owner(row: Row[Any]) -> str:
     """The user or service account whose key it is, as the actor that they are themselves."""
     if row.user_id:
@@ -216,13 +221,14 @@ def _owner(row: Row[Any]) -> str:
 def _known(row: Row[Any], *, is_former: bool) -> Known:
     ends = [each for each in (row.expires_at, row.former_until if is_former else None) if each]
     owners_role = row.makers_role or row.accounts_role
+    within = Role(owners_role) if owners_role else None
     caller = Caller(
         f"key:{row.name}",
         row.project_id,
-        Role(row.role),
+        _least(Role(row.role), within),
         scopes=both(row.scopes, row.accounts_scopes),
         key_id=row.id,
-        within=Role(owners_role) if owners_role else None,
+        within=within,
         owned_by=_owner(row),
         allowed_cidrs=None if row.allowed_cidrs is None else tuple(row.allowed_cidrs),
     )
