@@ -239,7 +239,9 @@ def _declare(session: Session, _transaction: SessionTransaction, connection: Con
 
 
 def _forget(connection: Connection) -> None:
-    """What was told within a transaction that is rolled back, was not."""
+    """What was told within a transaction that is rolled back, was not; one that broke is told anew."""
+    if connection.invalidated:
+        return
     if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
         connection.info.pop(_DECLARED, None)
 

@@ -62,9 +62,12 @@ class Offsets(ConsumerRebalanceListener):
         if self._consumer is None or not done:
             return
         held = self._consumer.assignment()
+        ours = {place: offset for place, offset in done.items() if place in held}
+        if not ours:  # all of it went to other members meanwhile; aiokafka takes no empty commit
+            return
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
-                await self._consumer.commit({p: offset for p, offset in done.items() if p in held})
+                await self._consumer.commit(ours)
         except (KafkaError, TimeoutError) as error:
             LOG.warning("offsets are not committed: %s", error or type(error).__name__)
 

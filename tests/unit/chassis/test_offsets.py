@@ -31,6 +31,8 @@ class Client:
             await asyncio.Event().wait()
         if self.fails is not None:
             raise self.fails
+        if not offsets:
+            raise ValueError(offsets)  # as aiokafka does
         self.commits.append(dict(offsets))
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
@@ -73,6 +75,13 @@ async def test_partitions_that_are_another_members_by_now_are_left_out() -> None
     await made.handled(client, records(FIRST, 1) + records(SECOND, 1))
     await made.close()
     assert client.commits == [{SECOND: 2}]
+
+
+async def test_where_nothing_is_this_members_any_more_nothing_is_committed() -> None:
+    made, client = Offsets(), Client(SECOND)
+    await made.handled(client, records(FIRST, 1))
+    await made.close()
+    assert client.commits == []
 
 
 async def test_at_the_end_nothing_is_left_and_what_is_handled_then_is_committed_at_once() -> None:
