@@ -9,7 +9,7 @@ ends of it, and the consumer stands still until its process is restarted.
 from typing import Any
 
 from aiokafka.conn import AIOKafkaConnection, CloseReason
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
 
 class Connection(AIOKafkaConnection):
@@ -19,12 +19,16 @@ class Connection(AIOKafkaConnection):
         """Write a request; a future of its answer, in time."""
         try:
             return super().send(request, expect_response)
+        except KafkaError:  # a RuntimeError, too, and not of the connection
+            raise
         except RuntimeError as error:
             raise self._broken(error) from error
 
     def _send_sasl_token(self, payload: Any, expect_response: bool = True) -> Any:
         try:
             return super()._send_sasl_token(payload, expect_response)
+        except KafkaError:  # a RuntimeError, too, and not of the connection
+            raise
         except RuntimeError as error:
             raise self._broken(error) from error
 

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Any, cast
 
 import pytest
 import uvloop
 from aiokafka import conn
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import IncompatibleBrokerVersion, KafkaConnectionError
+from aiokafka.protocol.admin import AlterConfigsRequest
 
 from chassis import kafka
 from chassis.transport import Connection
@@ -44,6 +46,13 @@ async def test_a_request_over_a_transport_that_is_gone_is_an_outage(
 
     with pytest.raises(KafkaConnectionError):
         await asyncio.to_thread(run)
+
+
+async def test_a_request_that_a_broker_does_not_know_says_nothing_of_the_connection() -> None:
+    connection = Connection("127.0.0.1", 1)
+    cast("Any", connection)._writer = object()  # as if it were connected
+    with pytest.raises(IncompatibleBrokerVersion):
+        connection.send(AlterConfigsRequest([]))
 
 
 def test_whatever_a_service_connects_with_is_of_this_kind() -> None:
