@@ -54,6 +54,8 @@ Work = Callable[[], Awaitable[None]]
 Probe = Callable[[], Awaitable[str]]
 LEASE_TTL = timedelta(seconds=5)
 TIDY_SECONDS = 60.0
+KEEP_ALIVE_SECONDS = 75
+"""Longer than proxies keep a connection that rests (60 s, mostly): none is used while it is closed."""
 
 
 def _is_probe(scope: MutableMapping[str, Any]) -> bool:
@@ -340,6 +342,7 @@ def server_of(service: Service, app: FastAPI) -> uvicorn.Server:
         ws="none",
         ssl_certfile=settings.tls_certfile,
         ssl_keyfile=settings.tls_keyfile,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=settings.drain_seconds,
     )
     return _Server(config, service)
