@@ -17,6 +17,8 @@ from pydantic import BaseModel
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from chassis.service import KEEP_ALIVE_SECONDS
+
 POOL = 10
 
 
@@ -86,4 +88,5 @@ if __name__ == "__main__":
         port=settings["port"],
         access_log=False,
         log_level="warning",
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
