@@ -66,6 +66,13 @@ def server_in(body: bytes) -> str | None:
     return None
 
 
+class OwnedConnection(aio_pika.Connection):
+    """Closed by who opened it. The library's own end would begin a coroutine that nobody awaits."""
+
+    def __del__(self) -> None:
+        """Nothing: `async with` has closed it, or it never opened."""
+
+
 class Notifications:
     """Has one account's changes swept when Nova says that something happened there."""
 
@@ -116,8 +123,9 @@ class Notifications:
 
     async def _listen(self) -> None:
         url = self._url.get_secret_value()
-        connection = await aio_pika.connect(url, timeout=CONNECT_SECONDS)
-        async with connection:
+        async with await aio_pika.connect(
+            url, timeout=CONNECT_SECONDS, connection_class=OwnedConnection
+        ) as connection:
             channel = await connection.channel()
             await channel.set_qos(prefetch_count=PREFETCH)
             exchange = await channel.get_exchange(EXCHANGE, ensure=True)

@@ -1,14 +1,18 @@
 """What sync promises about Nova's notifications: they are hints to look at once, and no more."""
 
 import asyncio
+import gc
 import json
+from collections.abc import Callable
 from uuid import uuid4
 
 import pytest
+from aio_pika import Connection
 from pydantic import SecretStr, ValidationError
+from yarl import URL
 
 from contracts.vm.states import VmState
-from services.sync.notifications import Notifications, server_in
+from services.sync.notifications import Notifications, OwnedConnection, server_in
 from services.sync.settings import SyncSettings
 from tests.fakes.driver import LOST
 from tests.unit.sync.world import ACCOUNT, SyncWorld, changes
@@ -150,3 +154,20 @@ def test_settings_that_cannot_be_meant_are_refused_without_telling_the_url(
         SyncSettings(projects={"p1": ACCOUNT}, notifications=notifications)
     messages = [error["msg"] for error in raised.value.errors(include_input=False)]
     assert "127.0.0.1" not in str(messages)
+
+
+def left_behind(connection: Callable[[URL, asyncio.AbstractEventLoop], object]) -> None:
+    """One that never opened, collected where no loop runs."""
+    loop = asyncio.new_event_loop()
+    connection(URL(NOWHERE.get_secret_value()), loop)
+    gc.collect()
+    loop.close()
+
+
+async def test_a_connection_that_never_opened_ends_without_a_trace(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    await asyncio.to_thread(left_behind, OwnedConnection)
+    assert [str(warning.message) for warning in recwarn] == []
+    await asyncio.to_thread(left_behind, Connection)
+    assert recwarn.pop(RuntimeWarning), "aio_pika's own needs no such care any more"
