@@ -6,17 +6,24 @@ go to a replica later, and on SQLite one writer at a time holds the file.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Generator, Sequence
+from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar, Token
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import psycopg
-from pydantic_core import to_json
-from sqlalchemy import JSON, Connection, DateTime, Dialect, Insert, Table, TextClause, event, text
+from sqlalchemy import (
+    JSON,
+    Connection,
+    DateTime,
+    Dialect,
+    Insert,
+    Table,
+    event,
+    text,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
@@ -27,8 +34,6 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.types import TypeDecorator
 
 IDLE_SECONDS = 1.0
-Row = dict[str, Any]
-Rows = tuple[Table, Sequence[Row]]
 _Acting = tuple[str, ...] | None
 _ACTING: ContextVar[_Acting] = ContextVar("hostler_acting", default=None)
 _DECLARED = "hostler.acting"
@@ -120,46 +125,6 @@ def insert(session: AsyncSession, table: Table) -> "postgresql.Insert | sqlite.I
     return sqlite.insert(table)
 
 
-async def insert_into(session: AsyncSession, *rows_of: "Rows") -> None:
-    """Insert rows into tables; the rows of one have the same columns, and are taken in order.
-
-    On Postgres all of it is one statement, whose rows are one text each table: a round trip and an
-    execution by SQLAlchemy cost more than what they carry.
-    """
-    some = [(table, rows) for table, rows in rows_of if rows]
-    if not some:
-        return
-    if session.get_bind().dialect.name != "postgresql":
-        for table, rows in some:
-            await session.execute(table.insert(), rows)
-        return
-    statement = _insert_of(tuple((table, tuple(rows[0])) for table, rows in some))
-    await session.execute(statement, {table.name: _as_json(rows) for table, rows in some})
-
-
-@cache
-def _insert_of(columns_of: tuple[tuple[Table, tuple[str, ...]], ...]) -> TextClause:
-    """`WITH "t" AS (INSERT INTO …), …`: each table's rows are the parameter of its name."""
-    parts: list[str] = []
-    for table, columns in columns_of:
-        name, named = f'"{table.name}"', ", ".join(f'"{column}"' for column in columns)
-        source = f"json_populate_recordset(NULL::{name}, CAST(:{table.name} AS json))"
-        into = f"INSERT INTO {name} ({named})"
-        parts.append(f"{name} AS ({into} SELECT {named} FROM {source})")  # noqa: S608 - names of our own tables
-    return text(f"WITH {', '.join(parts)} SELECT")
-
-
-def _as_json(rows: Sequence[Row]) -> str:
-    return to_json(
-        [{k: _hex(v) if v.__class__ is bytes else v for k, v in row.items()} for row in rows]
-    ).decode()
-
-
-def _hex(value: Any) -> str:
-    """Bytes as Postgres reads them from text."""
-    return f"\\x{value.hex()}"
-
-
 async def changed(session: AsyncSession, statement: Any) -> int:
     """Execute an INSERT, UPDATE or DELETE; how many rows it touched."""
     counted = cast("Insert", statement).execution_options(preserve_rowcount=True)
@@ -174,8 +139,11 @@ class Database:
         self.service = service
         self.said = asyncio.Event()
         """Set after each commit that left something in the outbox."""
-        self.engine = _engine(url.replace("{service}", service), service, pool)
-        self._reader = _reader(self.engine)
+        url = url.replace("{service}", service)
+        self.engine = _engine(url, service, pool)
+        # A connection that goes from one to the other is told so each time: they have their own.
+        of_projects = _engine(url, service, pool) if self.is_postgres else self.engine
+        self._pools = {False: _Pool.of(self.engine), True: _Pool.of(of_projects)}
 
     @property
     def is_postgres(self) -> bool:
@@ -185,7 +153,7 @@ class Database:
     @asynccontextmanager
     async def session(self) -> AsyncGenerator[AsyncSession]:
         """One transaction that may write: committed at the end, rolled back on an exception."""
-        async with _session(self.engine) as session:
+        async with _session(self._pool.engine) as session:
             async with session.begin():
                 yield session
             if session.info.pop("said", False):
@@ -197,7 +165,7 @@ class Database:
 
         No transaction is begun there: that would be two of three round trips.
         """
-        async with _session(self._reader) as session:
+        async with _session(self._pool.reader) as session:
             yield session
 
     async def ping(self) -> None:
@@ -205,9 +173,25 @@ class Database:
         async with self.reading() as session:
             await session.execute(text("SELECT 1"))
 
-    def close(self) -> Awaitable[None]:
+    async def close(self) -> None:
         """Let go of all connections."""
-        return self.engine.dispose()
+        for pool in self._pools.values():
+            await pool.engine.dispose()
+
+    @property
+    def _pool(self) -> "_Pool":
+        return self._pools[_ACTING.get() is not None]
+
+
+class _Pool(NamedTuple):
+    engine: AsyncEngine
+    reader: AsyncEngine
+
+    @classmethod
+    def of(cls, engine: AsyncEngine) -> "_Pool":
+        if engine.dialect.name == "postgresql":
+            return cls(engine, engine.execution_options(isolation_level="AUTOCOMMIT"))
+        return cls(engine, engine.execution_options(reads=True))
 
 
 class _Declared(Session):
@@ -255,6 +239,7 @@ def _engine(url: str, service: str, pool: int) -> AsyncEngine:
     engine = create_async_engine(
         url,
         pool_size=pool,
+        pool_use_lifo=True,  # few connections in steady use, each of which has prepared it all
         max_overflow=0,
         pool_timeout=10,
         hide_parameters=True,
@@ -267,12 +252,6 @@ def _engine(url: str, service: str, pool: int) -> AsyncEngine:
     _ping_what_was_idle(engine)
     event.listen(engine.sync_engine, "rollback", _forget)
     return engine
-
-
-def _reader(engine: AsyncEngine) -> AsyncEngine:
-    if engine.dialect.name == "postgresql":
-        return engine.execution_options(isolation_level="AUTOCOMMIT")
-    return engine.execution_options(reads=True)
 
 
 def _ping_what_was_idle(engine: AsyncEngine) -> None:

@@ -15,10 +15,11 @@ from typing import Any, Protocol
 from sqlalchemy import ARRAY, BigInteger, Select, any_, bindparam, delete, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from chassis.database import Database, Row, Rows, insert_into
+from chassis.database import Database
 from chassis.leases import NamedLease
 from chassis.origin import attributed, note_said
 from chassis.rounds import Rounds
+from chassis.rows import Row, Rows, insert_into
 from chassis.tables import OUTBOX
 from chassis.telemetry import carried
 from chassis.wire import Record, encode

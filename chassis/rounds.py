@@ -14,6 +14,9 @@ class Rounds:
     never waits for a rest, and under load what comes meanwhile shares the next round and its
     transactions: the rate of rounds, which each cost the same few statements, falls as the machine
     gets busy, and what one round does grows instead.
+
+    Where nobody waits for what a round does, rounds may also begin `pace` s apart at least: what
+    comes alone is still taken at once, and what follows closely shares the next one.
     """
 
     def __init__(
@@ -21,10 +24,12 @@ class Rounds:
         longest: float = 0.1,
         *,
         grace: float = 0.25,
+        pace: float = 0.0,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.longest = longest
         self.grace = grace
+        self.pace = pace
         self._now = now
         self._began = self._ended = now()
         self._owed = 0.0
@@ -54,7 +59,9 @@ class Rounds:
             await asyncio.sleep(self.rest())
 
     def rest(self) -> float:
-        """Seconds to rest after the last round; 0 if it was full, or the loop has not worked long."""
-        if self._full or self._owed <= self.grace:
+        """Seconds to rest after the last round; 0 if it was full."""
+        if self._full:
             return 0.0
-        return min(self.longest, self._ended - self._began)
+        took = self._ended - self._began
+        owed = min(self.longest, took) if self._owed > self.grace else 0.0
+        return max(owed, self.pace - took)

@@ -54,6 +54,8 @@ Work = Callable[[], Awaitable[None]]
 Probe = Callable[[], Awaitable[str]]
 LEASE_TTL = timedelta(seconds=5)
 TIDY_SECONDS = 60.0
+PACE_SECONDS = 0.05
+"""How far apart batches begin at least: what follows closely shares one's transaction."""
 KEEP_ALIVE_SECONDS = 75
 """Longer than proxies keep a connection that rests (60 s, mostly): none is used while it is closed."""
 
@@ -73,8 +75,11 @@ _TELEMETRY: TelemetryConfig = {
 class Service:
     """What `build(settings)` of each service returns."""
 
-    def __init__(self, name: str, settings: Settings, *, clock: Clock = utc_now) -> None:
+    def __init__(
+        self, name: str, settings: Settings, *, clock: Clock = utc_now, pace: float = PACE_SECONDS
+    ) -> None:
         self.name = name
+        self.pace = pace
         self.settings = settings
         self.clock = clock
         self.database = Database(settings.database_url, name, pool=settings.database_pool)
@@ -186,7 +191,7 @@ class Service:
             stack.push_async_callback(self.database.close)
             await self._until_migrated()
             subscription = Subscription(
-                self.broker, self.consumers, self.settings.kafka_batch, self.lag.taking
+                self.broker, self.consumers, self.settings.kafka_batch, self.pace, self.lag.taking
             )
             stack.push_async_callback(self.broker.stop)
             stack.push_async_callback(subscription.close)

@@ -119,7 +119,9 @@ class Settings(BaseSettings):
         "audit's retention): the role of HOSTLER_DATABASE_URL then has but the rights it needs.",
     )
     database_pool: int = Field(
-        default=10, description="Connections to Postgres that one process may hold."
+        default=10,
+        description="Connections to Postgres that one process may hold; the gateway as many again "
+        "for what it reads and writes in a project's name.",
     )
     internal_secret: SecretStr = Field(
         default=SecretStr(""),

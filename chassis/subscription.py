@@ -26,15 +26,23 @@ class Subscription:
     """All topics of a service's consumers, delivered by the broker once that is started.
 
     `taking` is entered with the records that are in hand. Those that are `apart` have a group of
-    their own, so that neither a batch nor a rebalance of the others holds them up.
+    their own, so that neither a batch nor a rebalance of the others holds them up, and are taken at
+    once; batches of the others begin `pace` s apart at least.
     """
 
     def __init__(
-        self, broker: KafkaBroker, consumers: Sequence[Consumer], batch: int, taking: Taking
+        self,
+        broker: KafkaBroker,
+        consumers: Sequence[Consumer],
+        batch: int,
+        pace: float,
+        taking: Taking,
     ) -> None:
         together = [each for each in consumers if not each.apart]
-        lanes = [together, *([each] for each in consumers if each.apart)]
-        self._lanes = [_Lane(broker, lane, batch, taking) for lane in lanes if lane]
+        lanes = [(together, pace), *(([each], 0.0) for each in consumers if each.apart)]
+        self._lanes = [
+            _Lane(broker, lane, batch, Rounds(pace=its), taking) for lane, its in lanes if lane
+        ]
 
     @property
     def clients(self) -> list[Client]:
@@ -51,13 +59,18 @@ class _Lane:
     """One consumer: a batch at a time, topic by topic."""
 
     def __init__(
-        self, broker: KafkaBroker, consumers: Sequence[Consumer], batch: int, taking: Taking
+        self,
+        broker: KafkaBroker,
+        consumers: Sequence[Consumer],
+        batch: int,
+        rounds: Rounds,
+        taking: Taking,
     ) -> None:
         self.offsets = Offsets()
         self._by_topic = {consumer.topic.name: consumer for consumer in consumers}
         self._batch = batch
         self._taking = taking
-        self._rounds = Rounds()
+        self._rounds = rounds
         first = consumers[0]
         self._subscriber = broker.subscriber(
             *self._by_topic,

@@ -27,6 +27,7 @@ LOG = logging.getLogger(__name__)
 NOT_KEPT = (CANARY, REPLAYS)
 """What only passes through: the chassis hears these; what a replay brings is heard again itself."""
 SIGN_SECONDS = 5.0
+PACE_SECONDS = 0.2
 UPKEEP_SECONDS = 3600.0
 
 
@@ -44,7 +45,7 @@ class Audit:
 def build(settings: AuditSettings | None = None, *, clock: Clock = utc_now) -> Audit:
     """Audit as the settings say."""
     settings = settings or AuditSettings()
-    service = Service("audit", settings, clock=clock)
+    service = Service("audit", settings, clock=clock, pace=PACE_SECONDS)
     for topic in TOPICS:
         if service.name in topic.consumers and topic not in NOT_KEPT:
             service.consume_read(topic, read, keep(clock))

@@ -17,9 +17,10 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from prometheus_client import Counter
-from sqlalchemy import RowMapping, delete, literal_column, null, select, update
+from sqlalchemy import RowMapping, delete, func, literal_column, null, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from chassis.among import among
 from chassis.database import Database, insert
 from chassis.leases import Clock, NamedLease
 from chassis.wire import Record
@@ -80,9 +81,12 @@ class Intents:
         return told
 
     async def _chains(self) -> Sequence[str]:
-        """Those of commands first: what moves a deadline is read when the deadline is known."""
+        """Those that have grown; commands' first: their deadlines are known when one is moved."""
+        seen = func.coalesce(FOLLOWED.c.position, 0)
+        both = HEADS.outerjoin(FOLLOWED, FOLLOWED.c.chain == HEADS.c.chain)
+        grown = select(HEADS.c.chain).select_from(both).where(HEADS.c.position > seen)
         async with self.database.reading() as session:
-            chains = (await session.execute(select(HEADS.c.chain))).scalars()
+            chains = (await session.execute(grown)).scalars()
             return sorted(each for each in chains if each.startswith(_STREAMS))
 
     async def _follow(self, chain: str) -> bool:
@@ -150,7 +154,7 @@ class Intents:
             if not rows:
                 return 0
             await append(session, [(_timeout(row, now), _RECORD) for row in rows], now)
-            told = INTENTS.c.operation_id.in_([row["operation_id"] for row in rows])
+            told = among(INTENTS.c.operation_id, [row["operation_id"] for row in rows])
             await session.execute(update(INTENTS).where(told).values(due_at=None))
         for row in rows:
             LOG.warning("no outcome of %s in time", row["command"], extra=_ids(row))

@@ -33,11 +33,13 @@ from json.encoder import encode_basestring_ascii as quoted
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import RowMapping, Uuid, any_, bindparam, select, update
+from sqlalchemy import RowMapping, Uuid, any_, bindparam, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from chassis.among import among
 from chassis.database import Instant, insert
+from chassis.rows import update_rows
 from chassis.wire import Record
 from services.audit.copying import Row, is_postgres, write
 from services.audit.reading import Heard, uuid_text
@@ -113,7 +115,7 @@ async def append(
 async def _lock_heads(session: AsyncSession, chains: set[str]) -> dict[str, Head]:
     # In one order for all, so that two who need the same chains never wait for each other.
     ordered = sorted(chains)
-    query = select(HEADS).where(HEADS.c.chain.in_(ordered)).order_by(HEADS.c.chain)
+    query = select(HEADS).where(among(HEADS.c.chain, ordered)).order_by(HEADS.c.chain)
     rows = (await session.execute(query.with_for_update())).all()
     if len(rows) < len(ordered):
         for chain in ordered:
@@ -141,17 +143,16 @@ async def _known(session: AsyncSession, batch: Sequence[Heard], now: datetime) -
 async def _move_heads(
     session: AsyncSession, heads: Mapping[str, Head], chains: Iterable[str]
 ) -> None:
-    statement = (
-        update(HEADS)
-        .where(HEADS.c.chain == bindparam("of"))
-        .values(position=bindparam("to"), hash=bindparam("with"), recorded_at=bindparam("recorded"))
-    )
-    connection = await session.connection()
     moves = [
-        {"of": c, "to": heads[c].position, "with": heads[c].hash, "recorded": heads[c].recorded_at}
-        for c in sorted(chains)
+        {
+            "chain": chain,
+            "position": heads[chain].position,
+            "hash": heads[chain].hash,
+            "recorded_at": heads[chain].recorded_at,
+        }
+        for chain in sorted(chains)
     ]
-    await connection.execute(statement, moves)
+    await update_rows(session, HEADS, "chain", moves)
 
 
 def _rows(

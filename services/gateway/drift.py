@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import Row, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from chassis.among import among
 from chassis.database import insert
 from chassis.errors import HostlerError
 from chassis.identity import Caller
@@ -76,7 +77,7 @@ class Drift:
         Hostler's own matter only to VMs that drift: all others cost one query for the batch.
         """
         ids = {UUID(message.subject) for message, _ in news}
-        query = select(DRIFT.c.vm_id).where(DRIFT.c.vm_id.in_(ids)).distinct()
+        query = select(DRIFT.c.vm_id).where(among(DRIFT.c.vm_id, ids)).distinct()
         drifting = set(await session.scalars(query)) if ids else set[UUID]()
         for message, changed in news:
             if changed.origin == "external":

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from chassis.consumer import Batch
 from chassis.inbox import take_many
 from chassis.leases import Clock
+from chassis.rows import insert_into
 from contracts.catalog.events import Flavor, Image, KeyPair, Network
 from contracts.message import Body, Message
 from contracts.vm.events import Observed
@@ -42,7 +43,7 @@ class Handlers:
         if told:
             # Last of all locks, and the same for all: it makes the order of ids that of commits.
             await exclusively(session, "events")
-            await session.execute(EVENTS.insert(), [_kept(message, now) for message in told])
+            await insert_into(session, (EVENTS, [_kept(message, now) for message in told]))
 
     async def on_catalog(self, session: AsyncSession, message: Message[Body]) -> None:
         """Keep what an account offers."""

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from sqlalchemy import ColumnElement, Row, and_, bindparam, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from chassis.among import among
 from chassis.errors import Terminal
 from chassis.identity import Caller
 from chassis.ids import new_id
@@ -187,7 +188,7 @@ async def _free(session: AsyncSession, account: str, server_ids: Sequence[str]) 
         select(UNMANAGED)
         .where(
             UNMANAGED.c.account == account,
-            UNMANAGED.c.id.in_(server_ids),
+            among(UNMANAGED.c.id, server_ids),
             UNMANAGED.c.gone_at.is_(None),
         )
         .order_by(UNMANAGED.c.id)
@@ -195,7 +196,7 @@ async def _free(session: AsyncSession, account: str, server_ids: Sequence[str]) 
     )
     locked = [row.id for row in (await session.execute(query)).all()]
     free = select(UNMANAGED).where(
-        UNMANAGED.c.account == account, UNMANAGED.c.id.in_(locked), ~_taken()
+        UNMANAGED.c.account == account, among(UNMANAGED.c.id, locked), ~_taken()
     )
     return list((await session.execute(free.order_by(UNMANAGED.c.id))).all())
 
@@ -205,9 +206,9 @@ async def _named(session: AsyncSession, account: str, server_ids: Sequence[str])
     others = sorted(set(server_ids) - {row.id for row in rows})
     if not others:
         return rows
-    vms = VMS.c.server_id.in_(others) & (VMS.c.state != VmState.DELETED.value)
+    vms = among(VMS.c.server_id, others) & (VMS.c.state != VmState.DELETED.value)
     theirs = await session.scalars(select(VMS.c.server_id).where(VMS.c.account == account, vms))
-    begun = UNMANAGED.c.id.in_(others) & (UNMANAGED.c.account == account)
+    begun = among(UNMANAGED.c.id, others) & (UNMANAGED.c.account == account)
     asked = await session.scalars(select(UNMANAGED.c.id).where(begun, _taken()))
     taken = sorted({*theirs, *asked})
     if unknown := sorted(set(others) - set(taken)):

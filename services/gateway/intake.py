@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import Row, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from chassis.among import among
 from chassis.errors import HostlerError, Terminal
 from chassis.identity import Caller
 from chassis.ids import new_id
@@ -276,7 +277,7 @@ async def _vms(session: AsyncSession, vm_ids: list[UUID]) -> dict[UUID, Row[Any]
     """The rows of VMs, locked."""
     if not vm_ids:
         return {}
-    query = select(VMS).where(VMS.c.id.in_(vm_ids)).order_by(VMS.c.id).with_for_update()
+    query = select(VMS).where(among(VMS.c.id, vm_ids)).order_by(VMS.c.id).with_for_update()
     return {row.id: row for row in (await session.execute(query)).all()}
 
 

@@ -14,6 +14,7 @@ from uuid import UUID
 from sqlalchemy import Row, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from chassis.among import among
 from chassis.database import Database, changed, insert
 from chassis.leases import Clock
 from services.gateway.progress import Held
@@ -63,7 +64,7 @@ class Merge:
 
     async def _some(self, session: AsyncSession, ids: Sequence[UUID]) -> None:
         made = await self._make_vms(session, ids)
-        query = select(VMS).where(VMS.c.id.in_(ids)).order_by(VMS.c.id).with_for_update()
+        query = select(VMS).where(among(VMS.c.id, ids)).order_by(VMS.c.id).with_for_update()
         live = {row.id: row for row in (await session.execute(query)).all()}
         changes: dict[UUID, Values] = {
             each: self._vm_changes(live[each]) for each in ids if each not in made
@@ -74,12 +75,12 @@ class Merge:
         for each in ids:
             turn = _differing(live[each], self._turn(live[each], turns.get(each, [])))
             await self._set_vm(session, live[each], changes.get(each, {}) | turn, each in made)
-        await session.execute(delete(VM_TAGS).where(VM_TAGS.c.vm_id.in_(retagged)))
+        await session.execute(delete(VM_TAGS).where(among(VM_TAGS.c.vm_id, retagged)))
         if rows := self.told.tags(sorted(retagged)):
             await session.execute(VM_TAGS.insert(), rows)
 
     async def _make_vms(self, session: AsyncSession, ids: Sequence[UUID]) -> set[UUID]:
-        known = set((await session.execute(select(VMS.c.id).where(VMS.c.id.in_(ids)))).scalars())
+        known = set((await session.execute(select(VMS.c.id).where(among(VMS.c.id, ids)))).scalars())
         made: set[UUID] = set()
         for each in ids:
             if each not in known:
@@ -134,7 +135,7 @@ class Merge:
 
     async def _make_operations(self, session: AsyncSession, ids: Sequence[UUID]) -> None:
         told = [held for each in ids for held in self._operations.get(each, [])]
-        known = select(OPERATIONS).where(OPERATIONS.c.id.in_([held.row.id for held in told]))
+        known = select(OPERATIONS).where(among(OPERATIONS.c.id, [held.row.id for held in told]))
         live = {row.id: row for row in (await session.execute(known)).all()}
         missing = [vars(held.row) for held in told if held.row.id not in live]
         if missing:
@@ -170,7 +171,7 @@ def _differing(live: Row[Any], wanted: Values) -> Values:
 
 
 async def _turns(session: AsyncSession, ids: Sequence[UUID]) -> dict[UUID, list[Row[Any]]]:
-    query = select(OPERATIONS).where(OPERATIONS.c.vm_id.in_(ids)).order_by(OPERATIONS.c.seq)
+    query = select(OPERATIONS).where(among(OPERATIONS.c.vm_id, ids)).order_by(OPERATIONS.c.seq)
     found: dict[UUID, list[Row[Any]]] = {}
     for row in (await session.execute(query)).all():
         found.setdefault(row.vm_id, []).append(row)

@@ -10,10 +10,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Table, bindparam, delete, or_, select, update
+from sqlalchemy import Table, delete, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from chassis.among import among
 from chassis.database import insert
+from chassis.rows import insert_into, update_rows
 from contracts.message import Body, Message
 from contracts.operation.events import Cancelled, Failed, Issued, Retrying, Started, Succeeded
 from contracts.vm.events import Changed, Observed
@@ -76,14 +78,14 @@ class Board:
         named = {m.operation_id or m.id for m in messages if isinstance(m.data, _TOLD)}
         if named:
             vms = {UUID(m.subject) for m in messages if isinstance(m.data, _TOLD)}
-            here = OPERATIONS.c.vm_id.in_(vms) & OPERATIONS.c.ended_at.is_(None)
-            query = select(OPERATIONS).where(or_(OPERATIONS.c.id.in_(named), here))
+            here = among(OPERATIONS.c.vm_id, vms) & OPERATIONS.c.ended_at.is_(None)
+            query = select(OPERATIONS).where(or_(among(OPERATIONS.c.id, named), here))
             rows = (await session.execute(query)).all()
             for row in rows:
                 self._add(row.id, Held.of(row))
 
     async def _lock(self, session: AsyncSession, ids: Iterable[UUID]) -> None:
-        query = select(VMS).where(VMS.c.id.in_(list(ids))).order_by(VMS.c.id).with_for_update()
+        query = select(VMS).where(among(VMS.c.id, list(ids))).order_by(VMS.c.id).with_for_update()
         self.vms |= {row.id: Held.of(row) for row in (await session.execute(query)).all()}
 
     def take(self, message: Message[Body]) -> bool:
@@ -139,21 +141,20 @@ class Board:
         await _update(session, VMS, self.vms.values())
         if self._new:
             rows = [vars(each.row) for each in self._new.values()]
-            await session.execute(OPERATIONS.insert(), rows)
+            await insert_into(session, (OPERATIONS, rows))
         known = self.operations.keys() - self._new.keys()
         await _update(session, OPERATIONS, [self.operations[each] for each in known])
         if self._retagged:
             await self._retag(session)
 
     async def _retag(self, session: AsyncSession) -> None:
-        await session.execute(delete(VM_TAGS).where(VM_TAGS.c.vm_id.in_(self._retagged)))
+        await session.execute(delete(VM_TAGS).where(among(VM_TAGS.c.vm_id, self._retagged)))
         rows = [
             {"vm_id": vm_id, "tag": tag, "project_id": self.vms[vm_id].row.project_id}
             for vm_id in sorted(self._retagged)
             for tag in sorted(set(self.vms[vm_id].row.tags))
         ]
-        if rows:
-            await session.execute(VM_TAGS.insert(), rows)
+        await insert_into(session, (VM_TAGS, rows))
 
 
 async def _update(session: AsyncSession, table: Table, held: Iterable[Held]) -> None:
@@ -162,8 +163,6 @@ async def _update(session: AsyncSession, table: Table, held: Iterable[Held]) -> 
         if each.touched:
             names = tuple(sorted(each.touched))
             values = {name: getattr(each.row, name) for name in names}
-            by_columns.setdefault(names, []).append({"its_id": each.row.id, **values})
-    for names, rows in by_columns.items():
-        values: dict[str, Any] = {name: bindparam(name) for name in names}
-        changes = update(table).where(table.c.id == bindparam("its_id")).values(values)
-        await session.execute(changes, rows)
+            by_columns.setdefault(names, []).append({"id": each.row.id, **values})
+    for rows in by_columns.values():
+        await update_rows(session, table, "id", rows)

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, bindparam, select
+from sqlalchemy import Row, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from chassis.among import among_named
 from chassis.problems import Refusal
 from contracts.errors import ErrorCode
 from contracts.message import Command
@@ -52,7 +53,7 @@ async def under_way(
 _UNDER_WAY = (
     select(OPERATIONS.c.vm_id, OPERATIONS.c.id, OPERATIONS.c.command)
     .where(
-        OPERATIONS.c.vm_id.in_(bindparam("vm_ids", expanding=True)),
+        among_named(OPERATIONS.c.vm_id, "vm_ids"),
         OPERATIONS.c.ended_at.is_(None),
     )
     .order_by(OPERATIONS.c.seq)

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import select
 
+from chassis.among import among
 from chassis.database import Database
 from services.gateway.bell import Bell
 from services.gateway.tables import OPERATIONS
@@ -49,7 +50,7 @@ class Endings:
             await self.bell.wait(POLL_SECONDS)
 
     async def _look(self) -> None:
-        ended = OPERATIONS.c.id.in_(list(self._waiting)) & OPERATIONS.c.ended_at.is_not(None)
+        ended = among(OPERATIONS.c.id, list(self._waiting)) & OPERATIONS.c.ended_at.is_not(None)
         async with self.database.reading() as session:
             found = await session.scalars(select(OPERATIONS.c.id).where(ended))
         self._ended |= set(found) & set(self._waiting)

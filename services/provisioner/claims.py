@@ -12,6 +12,7 @@ from uuid import UUID
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from chassis.among import among
 from chassis.database import changed
 from chassis.ids import new_id
 from contracts.errors import ErrorCode
@@ -134,8 +135,8 @@ async def held(session: AsyncSession, claims: Collection[Claim]) -> dict[UUID, O
     """The rows by token, locked, of what is still held; of the rest another one is in charge."""
     tokens = [claim.token for claim in claims]
     mine = select(Operation).where(
-        Operation.id.in_([claim.operation.id for claim in claims]),
-        Operation.lease_token.in_(tokens),
+        among(Operation.id, [claim.operation.id for claim in claims]),
+        among(Operation.lease_token, tokens),
     )
     rows = await session.execute(mine.order_by(Operation.seq).with_for_update())
     return {row.lease_token: row for row in rows.scalars() if row.lease_token is not None}
@@ -144,10 +145,10 @@ async def held(session: AsyncSession, claims: Collection[Claim]) -> dict[UUID, O
 async def renew(session: AsyncSession, claims: Collection[Claim], until: datetime) -> int:
     """Put off the end of the leases that are still held; how many are."""
     mine = select(Operation.seq).where(
-        Operation.id.in_([claim.operation.id for claim in claims]),
-        Operation.lease_token.in_([claim.token for claim in claims]),
+        among(Operation.id, [claim.operation.id for claim in claims]),
+        among(Operation.lease_token, [claim.token for claim in claims]),
     )
     mine = mine.order_by(Operation.seq).with_for_update(skip_locked=True)
     rows = (await session.execute(mine)).scalars().all()
-    put_off = update(Operation).where(Operation.seq.in_(rows)).values(due_at=until)
+    put_off = update(Operation).where(among(Operation.seq, rows)).values(due_at=until)
     return await changed(session, put_off.execution_options(synchronize_session=False))

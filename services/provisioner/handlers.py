@@ -12,6 +12,7 @@ from sqlalchemy import event, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
+from chassis.among import among
 from chassis.consumer import Batch
 from chassis.database import insert
 from chassis.inbox import take_many
@@ -211,7 +212,7 @@ async def _targets(
     session: AsyncSession, messages: Sequence[Message[Body]]
 ) -> dict[UUID, Operation]:
     ids = {m.data.target for m in messages if isinstance(m.data, Cancel | Retry | Abandon)}
-    wanted = select(Operation).where(Operation.id.in_(ids)).order_by(Operation.seq)
+    wanted = select(Operation).where(among(Operation.id, ids)).order_by(Operation.seq)
     return {row.id: row for row in (await session.execute(wanted.with_for_update())).scalars()}
 
 

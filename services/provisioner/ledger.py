@@ -12,6 +12,7 @@ from uuid import UUID
 from sqlalchemy import bindparam, delete, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from chassis.among import among
 from chassis.database import changed, insert
 from drivers.base import Resource
 from services.provisioner.tables import Made, Operation
@@ -48,7 +49,7 @@ async def write(session: AsyncSession, now: datetime) -> None:
         named = named.values(resource_id=bindparam("server"), made_at=now, gone_at=None)
         await session.execute(named, rows)
     if notes.gone:
-        its = _LEDGER.c.vm_id.in_(notes.gone) & _LEDGER.c.gone_at.is_(None)
+        its = among(_LEDGER.c.vm_id, notes.gone) & _LEDGER.c.gone_at.is_(None)
         await session.execute(update(_LEDGER).where(its).values(gone_at=now))
     session.info.pop(_NOTES)
 
@@ -79,7 +80,7 @@ async def found(
 
 async def seen_gone(session: AsyncSession, server_ids: Collection[str], now: datetime) -> None:
     """Sync has seen that these servers are deleted."""
-    its = Made.kind == SERVER, Made.resource_id.in_(server_ids), Made.gone_at.is_(None)
+    its = Made.kind == SERVER, among(Made.resource_id, server_ids), Made.gone_at.is_(None)
     await session.execute(update(Made).where(*its).values(gone_at=now))
 
 

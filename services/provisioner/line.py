@@ -7,10 +7,11 @@ from collections.abc import Collection
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, bindparam, exists, select, update
+from sqlalchemy import ColumnElement, Select, exists, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
+from chassis.among import among, among_named
 from chassis.database import changed
 from contracts.operation.states import OperationState
 from services.provisioner.tables import Operation
@@ -33,7 +34,7 @@ IS_BEHIND = _is_behind()
 _FRONT = (
     select(Operation)
     .where(
-        Operation.vm_id.in_(bindparam("vm_ids", expanding=True)),
+        among_named(Operation.vm_id, "vm_ids"),
         Operation.ended_at.is_(None),
         ~IS_BEHIND,
     )
@@ -64,7 +65,7 @@ async def move_up(
     """
     front = _BEHIND_NONE
     if vm_ids is not None:
-        front = front.where(Operation.vm_id.in_(vm_ids))
+        front = front.where(among(Operation.vm_id, vm_ids))
     return await _make_due(session, front, now)
 
 
@@ -86,5 +87,5 @@ async def _make_due(session: AsyncSession, chosen: Select[int], now: datetime) -
     rows = list((await session.execute(free)).scalars())
     if not rows:
         return 0
-    due = update(Operation).where(Operation.seq.in_(rows)).values(due_at=now)
+    due = update(Operation).where(among(Operation.seq, rows)).values(due_at=now)
     return await changed(session, due.execution_options(synchronize_session="fetch"))

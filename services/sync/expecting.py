@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from chassis.among import among
 from chassis.database import insert
 from chassis.leases import Clock
 from contracts.message import Body, Message
@@ -73,7 +74,7 @@ class Expected:
         """What follows from it for servers; the rows' own changes are written with the session."""
         await keep_track(session, list(self.rows.values()), self.had, clock)
         if self.dropped:
-            await session.execute(delete(Vm).where(Vm.vm_id.in_(self.dropped), Vm.version == 0))
+            await session.execute(delete(Vm).where(among(Vm.vm_id, self.dropped), Vm.version == 0))
 
 
 def _is_later(made_at: datetime | None, gone_at: datetime | None) -> bool:
@@ -115,7 +116,7 @@ def _row(message: Message[Body]) -> dict[str, object]:
 
 async def _locked(session: AsyncSession, vm_ids: Collection[UUID]) -> dict[UUID, Vm]:
     """In one order, so that two transactions cannot wait in a ring."""
-    asked = select(Vm).where(Vm.vm_id.in_(vm_ids)).order_by(Vm.vm_id).with_for_update()
+    asked = select(Vm).where(among(Vm.vm_id, vm_ids)).order_by(Vm.vm_id).with_for_update()
     return {row.vm_id: row for row in await session.scalars(asked)}
 
 
@@ -132,7 +133,7 @@ async def _owners(
     }
     if not named:
         return {}
-    theirs = Vm.server_id.in_(named), Vm.state != VmState.DELETED.value
+    theirs = among(Vm.server_id, named), Vm.state != VmState.DELETED.value
     found = await session.execute(select(Vm.account, Vm.server_id, Vm.vm_id).where(*theirs))
     return {(account, server_id or ""): vm_id for account, server_id, vm_id in found.tuples()}
 
@@ -142,6 +143,6 @@ async def _clocks(session: AsyncSession, messages: Sequence[Message[Body]]) -> d
     accounts = {m.account for m in messages if isinstance(m.data, ends)}
     if not accounts:
         return {}
-    asked = select(Account.account, Account.since).where(Account.account.in_(accounts))
+    asked = select(Account.account, Account.since).where(among(Account.account, accounts))
     found = (await session.execute(asked)).tuples()
     return {account: since for account, since in found if since is not None}

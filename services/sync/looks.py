@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from chassis.among import among
 from chassis.errors import HostlerError, Retry
 from chassis.outbox import say
 from chassis.telemetry import bound
@@ -61,7 +62,7 @@ class Looker:
             )
             ids += await session.scalars(unseen.order_by(Vm.look_due_at).limit(self.limit))
             chosen = list(dict.fromkeys(ids))[: self.limit]
-            return (await session.scalars(select(Vm).where(Vm.vm_id.in_(chosen)))).all()
+            return (await session.scalars(select(Vm).where(among(Vm.vm_id, chosen)))).all()
 
     async def _ask(self, row: Vm) -> Looked | HostlerError:
         with bound(vm_id=row.vm_id):

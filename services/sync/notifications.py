@@ -17,6 +17,7 @@ from aio_pika.exceptions import CONNECTION_EXCEPTIONS
 from pydantic import BaseModel, Field, Json, SecretStr, ValidationError
 from sqlalchemy import select
 
+from chassis.among import among
 from chassis.database import Database
 from services.sync import metrics
 from services.sync.sweep import Sweeper
@@ -156,6 +157,6 @@ class Notifications:
         self._arrived.set()
 
     async def _strangers(self, servers: Collection[str]) -> set[str]:
-        mine = Stranger.account == self.account, Stranger.server_id.in_(servers)
+        mine = Stranger.account == self.account, among(Stranger.server_id, servers)
         async with self.database.reading() as session:
             return set(await session.scalars(select(Stranger.server_id).where(*mine)))

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from chassis.among import among
 from contracts.vm.states import VmState
 from drivers.base import Glimpse, Seen
 from services.sync.drift import canonical, digest
@@ -38,8 +39,8 @@ async def said(
     theirs = STRANGERS.c.account == account
     strangers = select(STRANGERS.c.server_id, STRANGERS.c.digest).where(theirs)
     if server_ids is not None:
-        vms = vms.where(VMS.c.server_id.in_(server_ids))
-        strangers = strangers.where(STRANGERS.c.server_id.in_(server_ids))
+        vms = vms.where(among(VMS.c.server_id, server_ids))
+        strangers = strangers.where(among(STRANGERS.c.server_id, server_ids))
     return Said(
         dict((await session.execute(vms)).tuples().all()),
         dict((await session.execute(strangers)).tuples().all()),

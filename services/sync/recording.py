@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from chassis.among import among
 from chassis.database import insert
 from chassis.leases import Clock
 from chassis.outbox import say
@@ -69,9 +70,9 @@ async def look_up(session: AsyncSession, account: str, servers: Sequence[Seen]) 
     """The VMs whose mark or whose server's id an answer shows."""
     vm_ids = {seen.mark.vm_id for seen in servers if seen.mark}
     server_ids = [seen.snapshot.server_id for seen in servers]
-    theirs = (Vm.account == account) & Vm.server_id.in_(server_ids)
+    theirs = (Vm.account == account) & among(Vm.server_id, server_ids)
     one, two = (Vm.vm_id, Vm.account, Vm.server_id), (Vm.digest, Vm.observed_at, Vm.look_due_at)
-    asked = select(*one, Vm.state, *two).where(Vm.vm_id.in_(vm_ids) | theirs)
+    asked = select(*one, Vm.state, *two).where(among(Vm.vm_id, vm_ids) | theirs)
     found = (await session.execute(asked)).tuples()
     return [Known(i, a, s, VmState(state), d, seen, due) for i, a, s, state, d, seen, due in found]
 
@@ -165,7 +166,7 @@ async def keep_track(
 
 async def _rows(session: AsyncSession, sightings: Sightings) -> list[Vm]:
     """The known rows, locked in one order, so that two transactions cannot wait in a ring."""
-    asked = select(Vm).where(Vm.vm_id.in_(sightings.keys())).order_by(Vm.vm_id)
+    asked = select(Vm).where(among(Vm.vm_id, sightings.keys())).order_by(Vm.vm_id)
     return list(await session.scalars(asked.with_for_update()))
 
 

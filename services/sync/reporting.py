@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from chassis.among import among
 from chassis.outbox import say
 from contracts.message import Body, Message
 from services.sync import metrics, watches
@@ -80,7 +81,7 @@ async def _report(
     session: AsyncSession, watching: Watching, vm_ids: Sequence[UUID], at: datetime
 ) -> None:
     """The VMs are locked first, as whoever ends a watch does."""
-    rows = select(Vm).where(Vm.vm_id.in_(vm_ids)).order_by(Vm.vm_id).with_for_update()
+    rows = select(Vm).where(among(Vm.vm_id, vm_ids)).order_by(Vm.vm_id).with_for_update()
     known = {row.vm_id: row for row in await session.scalars(rows)}
     waiting = Watch.vm_id.in_(vm_ids), Watch.state == watches.ISSUED
     later = watching.clock() + timedelta(seconds=watching.settings.look_after_seconds)

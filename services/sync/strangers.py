@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from chassis.among import among
 from chassis.database import insert
 from chassis.ids import new_id
 from chassis.leases import Clock
@@ -96,14 +97,14 @@ def _print(vm: VmSnapshot) -> str:
 
 
 async def _said(session: AsyncSession, account: str, server_ids: Collection[str]) -> dict[str, str]:
-    mine = Stranger.account == account, Stranger.server_id.in_(server_ids)
+    mine = Stranger.account == account, among(Stranger.server_id, server_ids)
     found = await session.execute(select(Stranger.server_id, Stranger.digest).where(*mine))
     return dict(found.tuples().all())
 
 
 async def _forget(session: AsyncSession, account: str, server_ids: Collection[str]) -> None:
     if server_ids:
-        mine = Stranger.account == account, Stranger.server_id.in_(server_ids)
+        mine = Stranger.account == account, among(Stranger.server_id, server_ids)
         await session.execute(delete(Stranger).where(*mine))
 
 

@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from chassis.among import among
 from contracts.vm.states import VmState
 from drivers.base import Resource, Seen
 from services.sync.drift import choose
@@ -121,7 +122,7 @@ def _resource(resource: Resource, vm_id: UUID, owner: Owner | None, reason: Reas
 
 
 async def _projects(session: AsyncSession, vm_ids: Collection[UUID]) -> Mapping[UUID, str]:
-    asked = select(Vm.vm_id, Vm.project_id).where(Vm.vm_id.in_(vm_ids))
+    asked = select(Vm.vm_id, Vm.project_id).where(among(Vm.vm_id, vm_ids))
     return dict((await session.execute(asked)).tuples().all())
 
 
@@ -129,7 +130,7 @@ async def _vms(
     session: AsyncSession, account: str, vm_ids: Collection[UUID]
 ) -> Mapping[UUID, Owner]:
     asked = select(Vm.vm_id, Vm.project_id, Vm.state).where(
-        Vm.vm_id.in_(vm_ids), Vm.account == account
+        among(Vm.vm_id, vm_ids), Vm.account == account
     )
     rows = (await session.execute(asked)).tuples()
     return {i: Owner(i, project, state != VmState.DELETED) for i, project, state in rows}
@@ -140,12 +141,12 @@ async def _had(
 ) -> Mapping[str, Owner]:
     """Who had those servers: deleted VMs, and VMs that have another one now."""
     deleted = select(Vm.server_id, Vm.vm_id, Vm.project_id, Vm.state).where(
-        Vm.account == account, Vm.server_id.in_(server_ids), Vm.state == VmState.DELETED.value
+        Vm.account == account, among(Vm.server_id, server_ids), Vm.state == VmState.DELETED.value
     )
     former = (
         select(FormerServer.server_id, Vm.vm_id, Vm.project_id, Vm.state)
         .join(Vm, Vm.vm_id == FormerServer.vm_id)
-        .where(FormerServer.account == account, FormerServer.server_id.in_(server_ids))
+        .where(FormerServer.account == account, among(FormerServer.server_id, server_ids))
     )
     rows = [
         *(await session.execute(former)).tuples(),

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import update
 
+from chassis.among import among
 from chassis.database import changed
 from contracts.vm.states import PRESENT
 from services.sync.holding import guarded
@@ -25,7 +26,7 @@ async def look_at_unseen(watching: Watching, unseen: Collection[str], at: dateti
     for server_ids in portions(sorted(unseen)):
         there = (
             VMS.c.account == watching.account,
-            VMS.c.server_id.in_(server_ids),
+            among(VMS.c.server_id, server_ids),
             VMS.c.state.in_([state.value for state in PRESENT]),
             VMS.c.version > 0,
             VMS.c.observed_at < at,

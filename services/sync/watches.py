@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import delete, exists, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from chassis.among import among
 from chassis.database import insert
 from chassis.leases import Clock
 from contracts.message import Command
@@ -51,7 +52,7 @@ async def hasten(session: AsyncSession, account: str) -> bool:
 
 async def of_vms(session: AsyncSession, vm_ids: Collection[UUID]) -> dict[UUID, list[Watch]]:
     """The watches of some VMs, the one that was issued or begun last at the end."""
-    found = await session.scalars(select(Watch).where(Watch.vm_id.in_(vm_ids)))
+    found = await session.scalars(select(Watch).where(among(Watch.vm_id, vm_ids)))
     by_vm: dict[UUID, list[Watch]] = {}
     for watch in sorted(found, key=lambda w: (w.state == ISSUED, w.operation_id)):
         by_vm.setdefault(watch.vm_id, []).append(watch)
@@ -97,7 +98,7 @@ class Noted:
             mine = Watch.operation_id == operation_id
             await session.execute(update(Watch).where(mine).values(later))
         if self._ended:
-            await session.execute(delete(Watch).where(Watch.operation_id.in_(self._ended)))
+            await session.execute(delete(Watch).where(among(Watch.operation_id, self._ended)))
         if self._watched:
             upsert = insert(session, WATCHES)
             newer = {name: upsert.excluded[name] for name in _MOVES}

@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import Row, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from chassis.among import among
 from chassis.database import changed, insert
 from chassis.errors import Terminal
 from chassis.ids import new_id
@@ -128,7 +129,7 @@ async def memberships(
 ) -> dict[UUID, dict[str, Role]]:
     """Of each user: project → role."""
     found: dict[UUID, dict[str, Role]] = {each: {} for each in user_ids}
-    query = select(MEMBERSHIPS).where(MEMBERSHIPS.c.user_id.in_(user_ids))
+    query = select(MEMBERSHIPS).where(among(MEMBERSHIPS.c.user_id, user_ids))
     for row in (await session.execute(query.order_by(MEMBERSHIPS.c.project_id))).all():
         found[row.user_id][row.project_id] = Role(row.role)
     return found

@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, select, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from chassis.among import among
 from chassis.identity import Caller
 from contracts.identity import Role
 from services.gateway.policy.tables import GRANTS
@@ -35,7 +36,7 @@ async def seen_among(
     """Those of the VMs that a private caller sees."""
     if not vm_ids:
         return frozenset()
-    query = narrow(select(VMS.c.id).where(VMS.c.id.in_(vm_ids)), caller, VMS.c.id)
+    query = narrow(select(VMS.c.id).where(among(VMS.c.id, vm_ids)), caller, VMS.c.id)
     return frozenset(await session.scalars(query))
 
 

@@ -1,17 +1,15 @@
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 from sqlalchemy import func, select, text
-from sqlalchemy.exc import IntegrityError
 
 from chassis import database as database_module
-from chassis.database import Database, Instant, Row, insert_into, is_outage
+from chassis.database import Database, Instant, is_outage
 from chassis.inbox import forget, take
 from chassis.leases import NamedLease
 from chassis.outbox import pending, say
-from chassis.tables import INBOX, LEASES, OUTBOX
+from chassis.tables import INBOX, OUTBOX
 from chassis.testing import VirtualClock, said
 from tests.chassis_toys import NOW, command, opened
 
@@ -38,40 +36,6 @@ async def test_messages_wait_in_the_order_in_which_they_were_said(database_url: 
         async with database.reading() as session:
             assert await pending(session) == (20, NOW)
         assert await said(database) == messages
-
-
-ODD = ["", "it's", 'a "quote"', "\\x41", "%s :name $1", "null", "Ünï\u2028code 🐳", "\t\n\r"]
-
-
-def odd(value: str) -> Row:
-    body = b"\x00\xff" + value.encode()
-    headers = {value: [value, None, 1.5, True, {"deep": value}]}
-    return {"topic": value, "key": value, "headers": headers, "body": body, "said_at": NOW}
-
-
-async def test_rows_of_several_tables_go_in_together_in_order_and_come_back_as_they_were(
-    database_url: str,
-) -> None:
-    async with opened(database_url) as database:
-        rows = [odd(value) for value in ODD]
-        lease = {"name": "odd", "token": uuid4(), "until": NOW + timedelta(microseconds=1)}
-        async with database.session() as session:
-            await insert_into(session, (OUTBOX, rows), (INBOX, []), (LEASES, [lease]))
-        async with database.reading() as session:
-            found = (await session.execute(select(OUTBOX).order_by(OUTBOX.c.id))).all()
-            leases = (await session.execute(select(LEASES).where(LEASES.c.name == "odd"))).all()
-        assert [{name: getattr(row, name) for name in rows[0]} for row in found] == rows
-        assert [tuple(row) for row in leases] == [tuple(lease.values())]
-
-
-async def test_of_rows_that_go_in_together_one_that_cannot_keeps_out_all(database_url: str) -> None:
-    async with opened(database_url) as database:
-        twice = [{"name": "same", "token": uuid4(), "until": NOW}] * 2
-        with pytest.raises(IntegrityError):
-            async with database.session() as session:
-                await insert_into(session, (OUTBOX, [odd("a")]), (LEASES, twice))
-        async with database.reading() as session:
-            assert await session.scalar(select(func.count()).select_from(OUTBOX)) == 0
 
 
 async def test_a_message_that_comes_twice_is_taken_once(database_url: str) -> None:

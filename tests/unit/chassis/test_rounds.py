@@ -59,3 +59,16 @@ async def test_a_full_round_is_not_rested_after_and_the_next_one_is() -> None:
         rounds.full()
     assert rounds.rest() == 0.0
     assert round(await rest_after(rounds, hands, 0.05), 3) == 0.05
+
+
+async def test_rounds_with_a_pace_begin_that_far_apart_and_what_comes_alone_waits_for_none() -> (
+    None
+):
+    hands = Hands()
+    rounds = Rounds(0.1, grace=0.2, pace=0.05, now=hands)
+    assert round(await rest_after(rounds, hands, 0.02), 3) == 0.03
+    assert round(await rest_after(rounds, hands, 0.02, pause=1000.0), 3) == 0.03
+    assert await rest_after(rounds, hands, 0.06, pause=1.0) == 0.0
+    async with rounds:
+        rounds.full()
+    assert rounds.rest() == 0.0

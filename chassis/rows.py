@@ -1,0 +1,74 @@
+"""Many rows at once: on Postgres what a transaction inserts, or updates, is one statement.
+
+A round trip and an execution by SQLAlchemy cost more than what they carry, so the rows of a
+statement are one parameter, a JSON text.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from pydantic_core import to_json
+from sqlalchemy import Table, TextClause, bindparam, text, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+Row = dict[str, Any]
+Rows = tuple[Table, Sequence[Row]]
+
+
+async def insert_into(session: AsyncSession, *rows_of: Rows) -> None:
+    """Insert rows into tables; the rows of one have the same columns, and are taken in order."""
+    some = [(table, rows) for table, rows in rows_of if rows]
+    if not some:
+        return
+    if session.get_bind().dialect.name != "postgresql":
+        for table, rows in some:
+            await session.execute(table.insert(), rows)
+        return
+    statement = _insert_of(tuple((table, tuple(rows[0])) for table, rows in some))
+    await session.execute(statement, {table.name: _as_json(rows) for table, rows in some})
+
+
+@cache
+def _insert_of(columns_of: tuple[tuple[Table, tuple[str, ...]], ...]) -> TextClause:
+    """`WITH "t" AS (INSERT INTO …), …`: each table's rows are the parameter of its name."""
+    parts: list[str] = []
+    for table, columns in columns_of:
+        name, named = f'"{table.name}"', ", ".join(f'"{column}"' for column in columns)
+        source = f"json_populate_recordset(NULL::{name}, CAST(:{table.name} AS json))"
+        into = f"INSERT INTO {name} ({named})"
+        parts.append(f"{name} AS ({into} SELECT {named} FROM {source})")  # noqa: S608 - names of our own tables
+    return text(f"WITH {', '.join(parts)} SELECT")
+
+
+async def update_rows(session: AsyncSession, table: Table, key: str, rows: Sequence[Row]) -> None:
+    """Set what rows hold besides `key`, by which theirs is found; all of them the same columns."""
+    if not rows:
+        return
+    if session.get_bind().dialect.name == "postgresql":
+        await session.execute(_update_of(table, key, tuple(rows[0])), {"rows": _as_json(rows)})
+        return
+    values: Row = {name: bindparam(name) for name in rows[0] if name != key}
+    found = table.c[key] == bindparam(f"its_{key}")
+    theirs = [{f"its_{k}" if k == key else k: v for k, v in row.items()} for row in rows]
+    await session.execute(update(table).where(found).values(values), theirs)
+
+
+@cache
+def _update_of(table: Table, key: str, columns: tuple[str, ...]) -> TextClause:
+    """`UPDATE "t" SET "a" = new."a", … FROM … AS new`: the rows are the parameter `rows`."""
+    name = f'"{table.name}"'
+    new = ", ".join(f'"{column}" = new."{column}"' for column in columns if column != key)
+    source = f"json_populate_recordset(NULL::{name}, CAST(:rows AS json)) AS new"
+    return text(f'UPDATE {name} SET {new} FROM {source} WHERE {name}."{key}" = new."{key}"')  # noqa: S608 - names of our own tables
+
+
+def _as_json(rows: Sequence[Row]) -> str:
+    return to_json(
+        [{k: _hex(v) if v.__class__ is bytes else v for k, v in row.items()} for row in rows]
+    ).decode()
+
+
+def _hex(value: Any) -> str:
+    """Bytes as Postgres reads them from text."""
+    return f"\\x{value.hex()}"
