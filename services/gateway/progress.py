@@ -152,9 +152,10 @@ def _detail(told: Told) -> str | None:
 
 
 def _news(vm: VmSnapshot) -> dict[str, Any]:
-    """What sync saw of a VM. One that never had a server stays what was asked for."""
+    """What sync saw of a VM. One without a server stays what was asked for; of one lost none is left."""
     if vm.server_id is None:
-        return vm.model_dump(mode="json", include={"state", "task", "fault"})
+        its = {"state", "task", "fault", "server_id", "addresses"}
+        return vm.model_dump(mode="json", include=its)
     return _columns(vm)
 
 

@@ -63,6 +63,19 @@ async def test_a_vm_that_never_had_a_server_keeps_what_was_asked_for(
     assert (shown["state"], shown["name"], shown["tags"]) == ("error", "web-1", ["prod"])
 
 
+async def test_of_a_server_that_was_lost_before_its_create_ended_nothing_is_left_to_see(
+    gateway: Gateway, clients: Clients
+) -> None:
+    vm_id = (await create(clients.operator))["vm_id"]
+    fixed = {"network": "private", "address": "10.0.0.5", "version": 4, "kind": "fixed"}
+    await hear(gateway.service, changed(vm_id, 1, VmState.ACTIVE, addresses=[fixed]))
+    nothing = {"server_id": None, "name": "", "addresses": ()}
+    await hear(gateway.service, changed(vm_id, 2, VmState.ERROR, **nothing))
+    shown = (await clients.viewer.get(f"/v1/vms/{vm_id}")).json()
+    assert (shown["state"], shown["server_id"], shown["addresses"]) == ("error", None, [])
+    assert shown["name"] == "web-1"
+
+
 async def test_a_vm_that_is_not_known_gets_its_row(gateway: Gateway, clients: Clients) -> None:
     vm_id = str(new_id())
     await hear(gateway.service, changed(vm_id, 4, VmState.ACTIVE, name="old", tags=["x"]))
