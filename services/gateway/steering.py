@@ -41,8 +41,7 @@ def asked(command: Command, row: Row[Any], actor: str, now: datetime) -> dict[st
     """The columns of an operation of which `command` is asked now."""
     why = f": {command.reason}" if isinstance(command, Abandon) and command.reason else ""
     step = {"name": step_name(type(command)), "at": now.isoformat(), "detail": f"{actor}{why}"}
-    values: dict[str, Any] = {"steps": [*row.steps, step]}
-    return values | ({"cancel_asked_at": now} if isinstance(command, Cancel) else {})
+    return {"steps": [*row.steps, step]}
 
 
 def step_name(kind: type[Command]) -> str:
