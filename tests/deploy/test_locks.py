@@ -1,6 +1,7 @@
 """What a Kafka with locks begins with is made once, is each one's own, and is made anew in time."""
 
 import stat
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -58,21 +59,28 @@ def test_certificates_that_end_soon_are_made_anew_and_passwords_stay(tmp_path: P
     assert same == {f"{name}/password" for name in principals()}
 
 
+def dying(after: int) -> Callable[..., Path]:
+    """Issues so many certificates, and is killed at the next."""
+    issue, left = Authority.issue, iter([True] * after)
+
+    def issue_or_die(self: Authority, name: str, *addresses: str, into: Path | None = None) -> Path:
+        if next(left, False):
+            return issue(self, name, *addresses, into=into)
+        raise KeyboardInterrupt
+
+    return issue_or_die
+
+
 def test_killed_on_the_way_it_is_made_whole_by_the_next_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The authority's key is gone with the process: half of its certificates are worth nothing."""
 
-    def killed(*_: object, **__: object) -> Path:
-        raise KeyboardInterrupt
-
-    issue = Authority.issue
     for lives in range(2):
-        calls = iter([issue] * lives + [killed])
-        monkeypatch.setattr(Authority, "issue", lambda *a, calls=calls, **k: next(calls)(*a, **k))
+        monkeypatch.setattr(Authority, "issue", dying(after=lives))
         with pytest.raises(KeyboardInterrupt):
             prepare(tmp_path, ["kafka"], NOW)
-    monkeypatch.undo()
+        monkeypatch.undo()
     assert prepare(tmp_path, ["kafka"], NOW)
     assert len({text for name, text in contents(tmp_path).items() if name.endswith("ca.pem")}) == 1
 
