@@ -39,9 +39,9 @@ STOPPED_SECONDS = (1.0, 30.0)
 """The first and the longest pause between two tries of a record while nothing is buried."""
 
 
-def group(service: str) -> str:
-    """The consumer group of a service's replicas."""
-    return f"hostler.{service}"
+def group(service: str, apart: Topic | None = None) -> str:
+    """The consumer group of a service's replicas, or its group for a topic that is taken apart."""
+    return f"hostler.{service}" + (f".{apart.name}" if apart else "")
 
 
 class Consumer:

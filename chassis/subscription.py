@@ -11,7 +11,7 @@ from typing import Any, cast
 from aiokafka import ConsumerRecord
 from faststream.kafka import KafkaBroker, KafkaMessage
 
-from chassis.consumer import Consumer
+from chassis.consumer import Consumer, group
 from chassis.kafka import records_of
 from chassis.lag import Client
 from chassis.offsets import Batch, Committing, Offsets
@@ -74,7 +74,7 @@ class _Lane:
         first = consumers[0]
         self._subscriber = broker.subscriber(
             *self._by_topic,
-            group_id=f"{first.group}.{first.topic.name}" if first.apart else first.group,
+            group_id=group(first.service, first.topic if first.apart else None),
             batch=True,
             max_records=batch,
             batch_timeout_ms=100,

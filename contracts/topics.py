@@ -36,6 +36,8 @@ class Topic:
     partitions: int
     retention: timedelta | None
     compacted: bool = False
+    apart: tuple[str, ...] = ()
+    """Consumers that take it in a group of its own: it does not wait for their other topics."""
 
 
 def _leaves(*unions: Any) -> tuple[type[Body], ...]:
@@ -58,6 +60,7 @@ VM_COMMANDS = Topic(
     consumers=("provisioner", "audit"),
     partitions=12,
     retention=timedelta(days=7),
+    apart=("provisioner",),
 )
 VM_EVENTS = Topic(
     name="vm.events",

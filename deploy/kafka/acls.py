@@ -30,10 +30,13 @@ def apply(settings: Settings, folder: Path | None = None, followers: Sequence[st
 
 
 def kept(folder: Path, user: str) -> str:
-    """The password in the user's file, 256 random bits, made if there is none."""
-    file = folder / user
+    """The password in the user's file, 256 random bits, made if there is none.
+
+    Where the user has a folder there, as one that is a volume, it is the file `password` in it.
+    """
+    file = folder / user / "password" if (folder / user).is_dir() else folder / user
     if not file.exists():
-        folder.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.touch(mode=0o600)
         file.write_text(secrets.token_urlsafe(32))
     return file.read_text().strip()

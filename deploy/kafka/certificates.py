@@ -30,8 +30,11 @@ class Authority:
         )
         self.certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str, *addresses: str) -> Path:
-        """A file with a new key and its certificate for `name`, which answers at `addresses`."""
+    def issue(self, name: str, *addresses: str, into: Path | None = None) -> Path:
+        """A file with a new key and its certificate for `name`, which answers at `addresses`.
+
+        It is called after the name, and lies beside the authority's own, or in the folder `into`.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         uses = [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]
         begun = _begun(_name(name), self._name, key.public_key()).add_extension(
@@ -47,9 +50,19 @@ class Authority:
             serialization.NoEncryption(),
         )
         public = begun.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-        file = self.folder / f"{name}.pem"
+        folder = into or self.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / f"{name}.pem"
         _write_privately(file, secret + public)
         return file
+
+
+def lasts_until(file: Path) -> datetime | None:
+    """When the certificate in a file ends; None if there is none that can be read."""
+    try:
+        return x509.load_pem_x509_certificate(file.read_bytes()).not_valid_after_utc
+    except (OSError, ValueError):
+        return None
 
 
 def _begun(

@@ -60,7 +60,7 @@ def grants(followers: Sequence[str] = ()) -> list[Grant]:
     found.append(Grant(TOPICS_PRINCIPAL, "cluster", CLUSTER, "describe"))
     for follower in followers:
         found += [_reads(follower, topic) for topic in FOLLOWED]
-        found += _groups(follower, follower)
+        found += _groups_of_follower(follower)
     return sorted(set(found))
 
 
@@ -69,13 +69,19 @@ def _of_service(service: str) -> list[Grant]:
     said = [Grant(me, "topic", each.name, "write") for each in TOPICS if service in each.producers]
     heard = [_reads(me, each) for each in TOPICS if service in each.consumers]
     watched = [Grant(me, "group", group(each), "describe") for each in _WATCHED.get(service, ())]
-    return [*said, *heard, *_groups(me, group(service)), *watched]
+    joined = [Grant(me, "group", each, "read") for each in groups(service)]
+    return [*said, *heard, *joined, *watched]
 
 
-def _groups(principal: str, name: str) -> list[Grant]:
-    """A group, and those below it: a topic that is taken apart from others has one of its own."""
-    below = Grant(principal, "group", f"{name}.", "read", prefixed=True)
-    return [Grant(principal, "group", name, "read"), below]
+def groups(service: str) -> list[str]:
+    """The consumer groups that a service's replicas are members of, and no others."""
+    return [group(service), *(group(service, each) for each in TOPICS if service in each.apart)]
+
+
+def _groups_of_follower(name: str) -> list[Grant]:
+    """The group of its name, and whatever it likes below that."""
+    below = Grant(name, "group", f"{name}.", "read", prefixed=True)
+    return [Grant(name, "group", name, "read"), below]
 
 
 def _reads(principal: str, topic: Topic) -> Grant:

@@ -20,6 +20,8 @@ ENDS = {
     )
 }
 STEERS = frozenset(each.wire_name() for each in (Cancel, Retry, Abandon))
+_SAYING = ("contracts.access", "contracts.trust")
+"""What is said at the doors: HTTP's, and that of the provisioner, which does no command that is not signed."""
 _REFUSING = {"refused", "failed", "reused", "flooded"}
 
 
@@ -45,11 +47,9 @@ def outcome_of(wire_name: str) -> Outcome | None:
 
 
 def _known() -> dict[str, Outcome]:
-    """The types of commands, and of what is said at the door."""
+    """The types of commands, and of what is said at the doors."""
     commands = dict.fromkeys([each.wire_name() for each in VM_COMMANDS.carries], Outcome.INTENDED)
-    door = [
-        name for name, body in types().items() if body.__module__.startswith("contracts.access")
-    ]
+    door = [name for name, body in types().items() if body.__module__.startswith(_SAYING)]
     return commands | {
         name: Outcome.REFUSED if name.split(".")[1] in _REFUSING else Outcome.DONE for name in door
     }

@@ -8,7 +8,7 @@ from sqlalchemy import Row
 from contracts.message import Command
 from contracts.operation.commands import Abandon, Cancel, OperationCommand, Retry
 from contracts.operation.states import OperationState
-from contracts.vm.commands import Create
+from contracts.vm.commands import Create, Delete
 
 STEERS: tuple[type[OperationCommand], ...] = get_args(OperationCommand)
 _CARRIED_OUT = {"started", "issued", "retrying"}
@@ -22,6 +22,17 @@ def why_not(kind: type[Command], row: Row[Any]) -> str | None:
     if kind is Cancel and begun:
         return "The operation has been started, and only a create can be undone."
     return None
+
+
+def undoing(command: Command, row: Row[Any]) -> tuple[str, ...]:
+    """What the cloud would be asked to undo an operation: a create that was begun is deleted.
+
+    None other is undone. A retry asks again what was asked before, in which case it depends on what
+    the cloud shows by then; to abandon asks for nothing.
+    """
+    begun = row.state != OperationState.QUEUED.value
+    is_undone = isinstance(command, Cancel) and begun and row.command == Create.wire_name()
+    return Delete().calls() if is_undone else ()
 
 
 def is_asked(kind: type[Command], row: Row[Any]) -> bool:
@@ -41,8 +52,7 @@ def asked(command: Command, row: Row[Any], actor: str, now: datetime) -> dict[st
     """The columns of an operation of which `command` is asked now."""
     why = f": {command.reason}" if isinstance(command, Abandon) and command.reason else ""
     step = {"name": step_name(type(command)), "at": now.isoformat(), "detail": f"{actor}{why}"}
-    values: dict[str, Any] = {"steps": [*row.steps, step]}
-    return values | ({"cancel_asked_at": now} if isinstance(command, Cancel) else {})
+    return {"steps": [*row.steps, step]}
 
 
 def step_name(kind: type[Command]) -> str:

@@ -96,7 +96,6 @@ OPERATIONS = Table(
     Column("steps", Json, nullable=False),
     Column("error", Json),
     Column("blocked_on", Text),
-    Column("cancel_asked_at", Instant),
     Column("created_at", Instant, nullable=False),
     Column("deadline_at", Instant, nullable=False),
     Column("started_at", Instant),

@@ -22,7 +22,7 @@ from services.gateway.imports import Wanted, would_take
 from services.gateway.intake import Asked
 from services.gateway.reading import operations, vms
 from services.gateway.resources import Check, DryRun, Verdict
-from services.gateway.steering import why_not
+from services.gateway.steering import undoing, why_not
 from services.gateway.tables import OPERATIONS
 from services.gateway.turns import require_state, under_way
 
@@ -68,7 +68,7 @@ async def tried_steering(
         row = await operations.find(session, asked.caller.project_id, operation_id)
     reason = why_not(type(asked.command), row)
     found.append(Verdict(check="state", passes=reason is None, detail=reason or ""))
-    return await _told(gateway, asked, found, row.vm_id, [])
+    return await _told(gateway, asked, found, row.vm_id, [], calls=undoing(asked.command, row))
 
 
 async def tried_import(gateway: Gateway, request: Request, wanted: Wanted) -> DryRun:
@@ -148,7 +148,13 @@ def _refused(check: Check, refusal: HostlerError) -> Verdict:
 
 
 async def _told(
-    gateway: Gateway, asked: Asked, found: list[Verdict], vm_id: UUID | None, waiting: list[UUID]
+    gateway: Gateway,
+    asked: Asked,
+    found: list[Verdict],
+    vm_id: UUID | None,
+    waiting: list[UUID],
+    *,
+    calls: tuple[str, ...] | None = None,
 ) -> DryRun:
     """The answer; that somebody asked is told to the audit, and nothing else is written."""
     command = asked.command
@@ -166,7 +172,7 @@ async def _told(
         vm_id=vm_id,
         would_be_accepted=not refused,
         verdicts=found,
-        calls=[] if refused else list(command.calls()),
+        calls=[] if refused else list(command.calls() if calls is None else calls),
         waits_for=waiting[-1] if waiting else None,
         position=len(waiting),
     )

@@ -20,10 +20,12 @@ from services.gateway.context import Gateway
 from services.gateway.routes.actions import ACTIONS
 from services.gateway.steering import STEERS
 from tests.unit.gateway.conftest import (
+    bound_url,
     client,
     clients,
     clock,
     gateway,
+    made_bound,
     made_sqlite,
     new_gateway,
     sqlite_url,
@@ -33,7 +35,17 @@ from tests.unit.gateway.identity.world import bearer, log_in, make_user, nobody
 from tests.unit.gateway.test_dead_letters import letter
 from tests.unit.gateway.world import CREATE, Clients, make_active
 
-__all__ = ["clients", "clock", "gateway", "made_sqlite", "new_gateway", "sqlite_url", "tables"]
+__all__ = [
+    "bound_url",
+    "clients",
+    "clock",
+    "gateway",
+    "made_bound",
+    "made_sqlite",
+    "new_gateway",
+    "sqlite_url",
+    "tables",
+]
 UNCOVERED = Path(__file__).parent / "uncovered.txt"
 
 
@@ -160,9 +172,11 @@ ROUTES = [
 ]
 
 
-@pytest.fixture
-def database_url(sqlite_url: str) -> str:
-    return sqlite_url
+@pytest.fixture(params=["sqlite", "bound"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """On Postgres in the gateway's own role: row-level security holds it, too."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
 
 
 @pytest.fixture

@@ -6,11 +6,13 @@ from contracts.identity import Role
 from services.gateway.context import Gateway
 from tests.authz.test_isolation import (
     ROUTES,
+    bound_url,
     clients,
     clock,
     database_url,
     gateway,
     ids,
+    made_bound,
     made_sqlite,
     new_gateway,
     sqlite_url,
@@ -20,11 +22,13 @@ from tests.unit.gateway.identity.world import bearer, log_in, make_user
 from tests.unit.gateway.world import Clients
 
 __all__ = [
+    "bound_url",
     "clients",
     "clock",
     "database_url",
     "gateway",
     "ids",
+    "made_bound",
     "made_sqlite",
     "new_gateway",
     "sqlite_url",

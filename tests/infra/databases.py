@@ -9,12 +9,16 @@ from pathlib import Path
 import psycopg
 import pytest
 from sqlalchemy import MetaData
+from sqlalchemy.engine import make_url
 
 from chassis.database import Database
 from chassis.migrations import migrate
 from chassis.tables import METADATA as CHASSIS
 from deploy.local.postgres import dsn
+from deploy.roles import ensure, owner_of, role_of
 from tests.infra.plan import Infrastructure
+
+_WORD = "w" * 32
 
 
 class Tables:
@@ -24,10 +28,20 @@ class Tables:
         self._service = service
         self._names = ", ".join(f"{service}.{t}" for t in (*CHASSIS.tables, *metadata.tables))
 
-    async def make(self, url: str) -> None:
+    async def make(self, url: str, owner: str | None = None) -> None:
         database = Database(url, self._service)
-        await migrate(database)
+        await migrate(database, owner)
         await database.close()
+
+    def roles(self, server: str) -> tuple[str, str]:
+        """The database as the service's role and as its tables' owner, as deployments have them."""
+        ensure(dsn(server), lambda _role: _WORD)
+        both = (role_of(self._service), owner_of(self._service))
+        mine, owner = (make_url(server).set(username=each, password=_WORD) for each in both)
+        return (
+            mine.render_as_string(hide_password=False),
+            owner.render_as_string(hide_password=False),
+        )
 
     def empty(self, url: str) -> None:
         """No rows, and sequences begin anew. Needs a superuser, whom audit's guards let pass."""
@@ -66,6 +80,25 @@ async def made_postgres(tables: Tables, infrastructure: Infrastructure) -> Async
     with own_database(infrastructure.database().url) as url:
         await tables.make(url)
         yield url
+
+
+@pytest.fixture(scope="session")
+async def made_bound(
+    tables: Tables, infrastructure: Infrastructure
+) -> AsyncGenerator[tuple[str, str]]:
+    """A PostgreSQL database as whoever may do anything, and as the role that a service has."""
+    with own_database(infrastructure.database().url) as url:
+        mine, owner = tables.roles(url)
+        await tables.make(mine, owner)
+        yield url, mine
+
+
+@pytest.fixture
+def bound_url(tables: Tables, made_bound: tuple[str, str]) -> str:
+    """That database, emptied, in the service's own role: row-level security holds it."""
+    mighty, mine = made_bound
+    tables.empty(mighty)
+    return mine
 
 
 @pytest.fixture

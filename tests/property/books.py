@@ -7,8 +7,10 @@ from typing import Any
 
 from sqlalchemy import select
 
+from contracts.vm.events import Observed
 from contracts.vm.states import VmState
 from services.audit.tables import LEDGER
+from services.gateway.tables import EVENTS
 from tests.property.world import Json, World
 
 FINAL = {"succeeded", "failed", "cancelled"}
@@ -50,10 +52,13 @@ async def differences(world: World, accepted: set[str]) -> AsyncIterator[str]:
         _of_operations(world, operations, accepted),
         _of_vms(vms),
         _of_cloud(world, vms),
+        _of_belongings(world, operations, vms),
         _of_kafka(world, vms),
     ):
         for difference in each:
             yield difference
+    async for difference in _of_followers(world):
+        yield difference
     async for difference in _of_audit(world, operations):
         yield difference
 
@@ -105,6 +110,24 @@ def _of_cloud(world: World, vms: dict[str, Json]) -> list[str]:
     return found
 
 
+def _of_belongings(world: World, operations: dict[str, Json], vms: dict[str, Json]) -> list[str]:
+    """What was made for a VM goes with it when it is deleted; what is others' stays."""
+    left = world.cloud.resources
+    deleted = {
+        (each["vm_id"], vms.get(each["vm_id"], {}).get("server_id"))
+        for each in operations.values()
+        if (each["command"], each["state"]) == ("vm.delete.v1", "succeeded")
+    }
+    found = [
+        f"{each.id} was made for vm {each.mark.vm_id}, which is deleted"
+        for each in world.attached
+        if each.mark is not None and each.id in left
+        if (str(each.mark.vm_id), each.server_id) in deleted
+    ]
+    theirs = [each.id for each in world.attached if each.mark is None and each.id not in left]
+    return found + [f"{each} was somebody's own and is gone" for each in theirs]
+
+
 def _once(world: World, topic: str) -> list[Any]:
     first: dict[str, Any] = {}
     for record in world.bus.all(topic):
@@ -131,6 +154,17 @@ def _of_kafka(world: World, vms: dict[str, Json]) -> list[str]:
         ]
     letters = [json.loads(record.value) for record in world.bus.all("dead.letters")]
     return found + [f"dead letter: {letter['reason']}" for letter in letters]
+
+
+async def _of_followers(world: World) -> AsyncIterator[str]:
+    """What happened to VMs is told to followers once, however often Kafka tells it."""
+    async with world.services["gateway"].database.reading() as session:
+        kept = Counter([event["id"] for event in await session.scalars(select(EVENTS.c.event))])
+    for record in _once(world, "vm.events"):
+        looked = record.headers["ce_type"] == Observed.wire_name()
+        if kept[record.headers["ce_id"]] != (0 if looked else 1):
+            times = kept[record.headers["ce_id"]]
+            yield f"{record.headers['ce_type']} is told to followers {times} times"
 
 
 async def _of_audit(world: World, operations: dict[str, Json]) -> AsyncIterator[str]:

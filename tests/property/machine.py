@@ -12,6 +12,7 @@ from hypothesis import note
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from contracts.inventory.events import ResourceKind
 from contracts.vm.states import VmState
 from tests.fakes.driver import BUSY, LOST, QUOTA, REFUSED
 from tests.property.books import differences, settle
@@ -23,6 +24,7 @@ choices = st.integers(0, 50)
 VERBS = st.sampled_from(["start", "stop", "reboot", "pause", "unpause", "sync"])
 ORDERS = st.sampled_from(["create", "delete", "stop", "start", "reboot", "update", "pause"])
 ERRORS = {"lost": LOST, "busy": BUSY, "quota": QUOTA, "refused": REFUSED}
+KINDS = st.sampled_from(["port", "volume", "floating_ip"])
 OUTSIDE = st.sampled_from([VmState.ACTIVE, VmState.STOPPED, VmState.ERROR, VmState.PAUSED])
 
 
@@ -200,6 +202,14 @@ class Machine(RuleBasedStateMachine):
                 self.world.cloud.vanish(server_id)
             else:
                 self.world.cloud.change(server_id, state=VmState.DELETED)
+
+    @rule(which=choices, kind=KINDS, ours=st.booleans())
+    def attach(self, which: int, kind: ResourceKind, ours: bool) -> None:
+        """Something that belongs to a VM's server: made for the VM, or somebody's own."""
+        if server_id := self._settled_server(which):
+            mark = self.world.cloud.servers[server_id].mark if ours else None
+            made = self.world.cloud.leave(kind, mark, server_id, name="" if ours else "theirs")
+            self.world.attached.append(made)
 
     def _settled_server(self, which: int) -> str | None:
         """A server that is there and on which the cloud does nothing."""

@@ -17,7 +17,7 @@ from chassis.testing import VirtualClock, hear
 from contracts.catalog.events import Flavor, Image, Network
 from contracts.message import Body, Message
 from contracts.vm.commands import Create
-from drivers.base import Driver, Issued, Mark
+from drivers.base import Driver, Issued, Mark, Resource
 from services.audit import app as audit
 from services.audit.settings import AuditSettings
 from services.gateway import app as gateway
@@ -70,6 +70,8 @@ class World:
         self.cloud = FakeCloud(self.clock)
         self.repeated: list[str] = []
         """The servers beside which another one was asked for."""
+        self.attached: list[Resource] = []
+        """What belongs, or belonged, to servers besides themselves."""
         self.bus = Bus()
         self.services: dict[str, Service] = {}
         self._closing: list[Service] = []

@@ -5,11 +5,22 @@ from pathlib import Path
 
 import pytest
 
+from chassis.consumer import group
+from chassis.service import Service
 from contracts.topics import SERVICES, TOPICS
 from deploy.kafka.grants import ADMIN, BROKER, grants, principal_of, require_follower, table
+from services.audit import app as audit
+from services.audit.settings import AuditSettings
+from services.gateway import app as gateway
+from services.gateway.settings import GatewaySettings
+from services.provisioner import app as provisioner
+from services.provisioner.settings import ProvisionerSettings
+from services.sync import app as sync
+from services.sync.settings import SyncSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIENTS = {"AIOKafkaConsumer", "AIOKafkaProducer", "AIOKafkaAdminClient", "KafkaBroker"}
+_LOOKS = ("group", "describe")
 HOMES = {"chassis/kafka.py"}
 """Where a client is put together from the settings themselves."""
 
@@ -28,6 +39,35 @@ def test_a_service_writes_and_reads_what_the_contracts_say_and_no_more(service: 
     assert may(me, "write") == {each.name for each in TOPICS if service in each.producers}
     assert may(me, "read") == {each.name for each in TOPICS if service in each.consumers}
     assert not [g for g in grants() if g.principal == me and g.resource == "cluster"]
+
+
+def run(service: str) -> Service:
+    """A service as its process builds it, not started."""
+    said = {"internal_secret": "w" * 32, "signing_key": "k" * 43 + "="}
+    match service:
+        case "gateway":
+            return gateway.build(GatewaySettings.model_validate(said)).service
+        case "provisioner":
+            return provisioner.build(ProvisionerSettings.model_validate(said))
+        case "sync":
+            return sync.build(SyncSettings.model_validate(said))
+        case _:
+            return audit.build(AuditSettings.model_validate(said)).service
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_may_join_the_groups_that_it_joins_and_no_others(service: str) -> None:
+    """Read off the consumers that it builds, not off the contracts, and without a prefix."""
+    joined = {group(service, each.topic if each.apart else None) for each in run(service).consumers}
+    mine = [g for g in grants() if (g.principal, g.resource) == (principal_of(service), "group")]
+    assert {g.name for g in mine if g.operation == "read"} == joined
+    assert not any(g.prefixed for g in mine)
+
+
+def test_only_the_gateway_looks_at_groups_of_others() -> None:
+    """For how far each has got with the canary: to describe is not to join, nor to commit."""
+    looks = {(g.principal, g.name) for g in grants() if (g.resource, g.operation) == _LOOKS}
+    assert looks == {("hostler-gateway", f"hostler.{each}") for each in SERVICES}
 
 
 def test_only_the_gateway_commands_and_only_the_gateway_replays() -> None:

@@ -80,6 +80,22 @@ HEARS = {
     "rebuild": {"vm.commands", "vm.events", "vm.state"},
 }
 TOPICS = sorted(set().union(*SAYS.values()))
+JOINS = {
+    "gateway": {"hostler.gateway"},
+    "provisioner": {"hostler.provisioner", "hostler.provisioner.vm.commands"},
+    "sync": {"hostler.sync"},
+    "audit": {"hostler.audit"},
+    "topics": set[str](),
+    "rebuild": set[str](),
+}
+GROUPS = {
+    *set[str]().union(*JOINS.values()),
+    "hostler.gateway.vm.events",
+    "hostler.provisioner.vm.events",
+    "hostler.sync.canary",
+    "billing",
+    "anything",
+}
 
 
 @pytest.fixture(scope="module")
@@ -196,20 +212,46 @@ async def test_nobody_says_or_hears_more_than_is_written_down(
     assert (said, heard) == (SAYS[who], HEARS[who])
 
 
-@pytest.mark.parametrize("who", ["provisioner", "audit", "sync"])
-async def test_nobody_takes_the_place_of_another_group(kafka: SecuredKafka, who: str) -> None:
-    """Whoever could commit for another group could have it skip what it has not heard."""
-    options = connection(settings(kafka, who))
-    for other in ("gateway", "provisioner", "audit", "sync"):
-        async with consuming(options, group=f"hostler.{other}") as consumer:
-            place = TopicPartition("canary", 0)
-            consumer.assign([place])
-            committing = consumer.commit({place: OffsetAndMetadata(0, "")})
-            if other == who:
-                await committing
-            else:
-                with pytest.raises(GroupAuthorizationFailedError):
-                    await committing
+async def may_commit(options: dict[str, Any], group: str, topic: str) -> bool:
+    """Whoever can could have a group skip what it has not heard."""
+    async with asyncio.timeout(20), consuming(options, group=group) as consumer:
+        place = TopicPartition(topic, 0)
+        consumer.assign([place])
+        try:
+            await consumer.commit({place: OffsetAndMetadata(0, "")})
+        except GroupAuthorizationFailedError:
+            return False
+        return True
+
+
+async def may_join(options: dict[str, Any], group: str, topic: str) -> bool:
+    """Whoever can could take a group's partitions from it."""
+    try:
+        async with asyncio.timeout(20), consuming(options, topic, group=group) as consumer:
+            await consumer.getone()
+    except GroupAuthorizationFailedError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("who", list(JOINS))
+async def test_nobody_takes_the_place_of_a_group_that_is_not_theirs(
+    filled: SecuredKafka, who: str
+) -> None:
+    options = connection(settings(filled, who))
+    topic = "vm.events" if who == "rebuild" else "canary"
+    assert {each for each in GROUPS if await may_commit(options, each, topic)} == JOINS[who]
+
+
+@pytest.mark.parametrize("who", ["provisioner", "audit"])
+async def test_a_group_that_is_not_theirs_is_not_joined_either(
+    filled: SecuredKafka, who: str
+) -> None:
+    options = connection(settings(filled, who))
+    tried = {"hostler.gateway", "hostler.sync", f"hostler.{who}"}
+    assert {each for each in tried if await may_join(options, each, "vm.commands")} == {
+        f"hostler.{who}"
+    }
 
 
 @pytest.mark.parametrize("who", list(SAYS))
@@ -244,6 +286,9 @@ async def test_a_follower_hears_of_vms_and_says_nothing(filled: SecuredKafka) ->
     assert {topic for topic in TOPICS if await may_say(options, topic)} == set()
     heard = {topic for topic in TOPICS if await may_hear(options, topic)}
     assert heard == {"vm.events", "vm.state"}
+    tried = [*GROUPS, "billing.nightly"]
+    joined = {each for each in tried if await may_commit(options, each, "vm.events")}
+    assert joined == {"billing", "billing.nightly"}
 
 
 LOCKED_OUT: list[tuple[dict[str, str], str]] = [

@@ -18,8 +18,10 @@ from contracts.message import Body, Message
 from contracts.operation.events import Failed, Succeeded
 from contracts.operation.states import OperationError
 from contracts.topics import TOPICS
+from contracts.trust.events import CommandRefused
 from contracts.vm import commands
 from services.audit.app import NOT_KEPT, Audit
+from services.audit.outcomes import outcome_of
 from services.audit.tables import LEDGER
 from tests.unit.audit.world import ask, at, deliver, ledger, message, token, unguarded, verify
 
@@ -98,6 +100,16 @@ async def test_the_trail_is_sought_by_each_part_of_access(
     assert len(await items(audit, clock, outcome="intended")) == 2
     assert len(await items(audit, clock, outcome="succeeded")) == 1
     assert await items(audit, clock, outcome="done") == []
+
+
+async def test_a_command_that_was_not_the_gateways_is_among_what_was_refused(
+    audit: Audit, clock: VirtualClock
+) -> None:
+    forged = CommandRefused(topic="vm.commands", partition=1, offset=2, reason="not signed")
+    await deliver(audit, at(message(forged)))
+    [shown] = await items(audit, clock, outcome="refused")
+    assert shown["type"] == "command.refused.v1"
+    assert outcome_of("vm.changed.v1") is None
 
 
 BASE = {

@@ -14,10 +14,25 @@ from services.gateway.context import Gateway
 from services.gateway.locks import exclusively
 from services.gateway.settings import GatewaySettings
 from services.gateway.tables import METADATA
-from tests.infra.databases import Tables, made_postgres, made_sqlite, postgres_url, sqlite_url
+from tests.infra.databases import (
+    Tables,
+    bound_url,
+    made_bound,
+    made_postgres,
+    made_sqlite,
+    postgres_url,
+    sqlite_url,
+)
 from tests.unit.gateway.world import ADMIN_KEY, CATALOG, Clients, hear_catalog
 
-__all__ = ["made_postgres", "made_sqlite", "postgres_url", "sqlite_url"]  # fixtures
+__all__ = [  # fixtures
+    "bound_url",
+    "made_bound",
+    "made_postgres",
+    "made_sqlite",
+    "postgres_url",
+    "sqlite_url",
+]
 NewGateway = Callable[..., Awaitable[Gateway]]
 
 

@@ -117,6 +117,23 @@ async def test_without_audit_history_is_a_503(gateway: Gateway, clients: Clients
     assert answer.status_code == 503
 
 
+@pytest.mark.parametrize(
+    "body", [b'{"items":[]}', b'{"items":[],"links":{}}', b'{"links":{"next":null}}', b"[]", b"<p>"]
+)
+async def test_an_answer_of_audit_that_cannot_be_read_is_a_503_and_not_taken_for_the_last_page(
+    gateway: Gateway, clients: Clients, body: bytes
+) -> None:
+    def answer(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=body)
+
+    gateway.audit.transport = httpx.MockTransport(answer)
+    vm = await make_active(gateway, clients.operator)
+    for path in ("history", "?at=2026-01-01T12:00:00Z"):
+        got = await clients.viewer.get(f"/v1/vms/{vm['id']}/{path}".replace("/?", "?"))
+        assert (got.status_code, got.json()["code"]) == (503, "unavailable"), path
+        assert "Retry-After" in got.headers
+
+
 async def test_the_export_comes_through_whole(
     clients: Clients, audit: Audit, clock: VirtualClock
 ) -> None:

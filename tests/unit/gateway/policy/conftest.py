@@ -1,11 +1,13 @@
-"""A gateway over SQLite: what is tried here is the same on both; rows are kept apart in test_isolation."""
+"""A gateway over SQLite and, in its own role, over Postgres, where rows are kept apart beneath queries."""
 
 import pytest
 
 from tests.unit.gateway.conftest import (
+    bound_url,
     clients,
     clock,
     gateway,
+    made_bound,
     made_postgres,
     made_sqlite,
     new_gateway,
@@ -15,9 +17,11 @@ from tests.unit.gateway.conftest import (
 )
 
 __all__ = [
+    "bound_url",
     "clients",
     "clock",
     "gateway",
+    "made_bound",
     "made_postgres",
     "made_sqlite",
     "new_gateway",
@@ -27,6 +31,8 @@ __all__ = [
 ]
 
 
-@pytest.fixture
-def database_url(sqlite_url: str) -> str:
-    return sqlite_url
+@pytest.fixture(params=["sqlite", "bound"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """What is tried here holds in both, and nothing in it needs more than the service's own role."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url

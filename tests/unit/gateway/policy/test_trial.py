@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import func, select
 
 from chassis.tables import METADATA as CHASSIS
-from chassis.testing import said
+from chassis.testing import hear, said
 from contracts.access.permission import CommandTried
 from contracts.identity import Role
 from contracts.message import Action
@@ -27,6 +27,7 @@ from tests.unit.gateway.world import (
     CREATE,
     Clients,
     create,
+    going,
     hear_catalog,
     make_active,
 )
@@ -94,6 +95,19 @@ async def test_steering_is_told_by_whether_the_operation_goes_on(
     path = f"/v1/operations/{operation['id']}/{kind.verb()}"
     told = await dry(gateway, clients.operator, "POST", path)
     assert verdicts(told) == {"permission": True, "policy": True, "state": True}
+
+
+async def test_to_cancel_a_create_that_was_begun_is_to_delete_what_it_made(
+    gateway: Gateway, clients: Clients
+) -> None:
+    operation = await create(clients.operator)
+    path = f"/v1/operations/{operation['id']}/cancel"
+    assert (await dry(gateway, clients.operator, "POST", path))["calls"] == []
+    started, issued, _ = going(operation)
+    await hear(gateway.service, started, issued)
+    assert (await dry(gateway, clients.operator, "POST", path))["calls"] == ["DELETE /servers/{id}"]
+    given_up = path.replace("cancel", "abandon")
+    assert (await dry(gateway, clients.admin, "POST", given_up))["calls"] == []
 
 
 async def test_a_create_is_told_by_its_references_and_what_is_known_of_quota(
