@@ -40,6 +40,7 @@ from services.gateway.identity.signatures import Signatures
 from services.gateway.imports import ImportServers
 from services.gateway.intake import Intake
 from services.gateway.inventory import on_inventory
+from services.gateway.likeness import Digests
 from services.gateway.limits.limiter import Limiter
 from services.gateway.limits.policies import policies
 from services.gateway.limits.slots import Held, Slots
@@ -165,6 +166,7 @@ def build(
         settings.idempotency_retention,
         references,
         sealer=sealer(settings.sealing_public_key, secret),
+        digests=Digests(derive(secret, "idempotency")),
         sign=signer.seal,
     )
     limiter = _limiter(service, settings)
