@@ -13,6 +13,10 @@ from contracts.errors import ErrorCode
 from services.gateway.idempotency import Key
 
 _ID = 4
+_CHANGED = (
+    "The key was used, and since then the gateway's secret was changed. See what it was used for "
+    "before you ask again with another one."
+)
 _PLAIN = hashlib.sha256().digest_size
 
 
@@ -48,12 +52,10 @@ class Digests:
 
 def unlike(likeness: Likeness, operation_id: UUID | None = None) -> Refusal:
     """The refusal of what is not known to be the same; it names the operation, if that may be seen."""
-    members = {"operation": str(operation_id)} if operation_id is not None else {}
-    if likeness is Likeness.UNKNOWN:
-        said = "The key was used, and since then the gateway's secret was changed: take a new one, "
-        said += "once you know that what it was used for is not what you ask for."
-        return Refusal(ErrorCode.KEY_REUSED, said, **members)
-    return Refusal(ErrorCode.KEY_REUSED, **members)
+    said = _CHANGED if likeness is Likeness.UNKNOWN else ""
+    if operation_id is None:
+        return Refusal(ErrorCode.KEY_REUSED, said)
+    return Refusal(ErrorCode.KEY_REUSED, said, operation=str(operation_id))
 
 
 def _like(one: bytes, other: bytes) -> Likeness:

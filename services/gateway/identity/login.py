@@ -18,7 +18,8 @@ from services.gateway.identity.challenge import unauthenticated
 from services.gateway.identity.emails import folded
 from services.gateway.identity.factors import kinds
 from services.gateway.identity.halfway import HalfLogins, Halfway, over
-from services.gateway.identity.methods import PASSWORD, Evidence, by_factor, by_password
+from services.gateway.identity.methods import Evidence, by_factor, by_password
+from services.gateway.identity.oidc.entry import bind
 from services.gateway.identity.passkeys import Answer, Judged
 from services.gateway.identity.passwords import Passwords
 from services.gateway.identity.proofs import Proof
@@ -71,14 +72,17 @@ class Login:
         return opened
 
     async def finish(self, token: str, proof: Proof, asking: Asking) -> Open:
-        """The session of a login whose password was right, for a second factor."""
+        """The session of a login that is half done, for a second factor."""
         begun = self._halves.read(token)
 
         async def enter(session: AsyncSession, row: Row[Any]) -> Open | None:
             if not await self._halves.finish(session, row, begun):
                 return None
-            shown = by_factor(proof.kind, self.clock(), (PASSWORD,))
-            return await self._open(session, row.id, asking, shown)
+            shown = by_factor(proof.kind, self.clock(), begun.shown)
+            opened = await self._open(session, row.id, asking, shown)
+            if begun.entry is not None:
+                await bind(session, opened, begun.entry, self._sessions, asking)
+            return opened
 
         opened = await self._proving.prove(begun.user_id, proof, "login", asking, enter)
         if opened is None:

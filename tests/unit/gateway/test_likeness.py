@@ -1,6 +1,7 @@
 """What is kept of a request for its Idempotency-Key tells nothing, and survives other gateways."""
 
 import hashlib
+from collections.abc import Mapping
 
 from pydantic import SecretStr
 from sqlalchemy import select, update
@@ -16,7 +17,7 @@ SECRETIVE = CREATE | {"user_data": "I2Nsb3VkLWNvbmZpZw=="}
 _PEPPER = "p" * 32
 
 
-def _plain(body: dict[str, object]) -> bytes:
+def _plain(body: Mapping[str, object]) -> bytes:
     """As gateways without a key wrote it."""
     said = f"POST /v1/vms\n{Create.model_validate(body).model_dump_json()}"
     return hashlib.sha256(said.encode()).digest()

@@ -15,6 +15,7 @@ from contracts.access.identity import UserActivated
 from services.gateway.identity.emails import Email
 from services.gateway.identity.links import Links
 from services.gateway.identity.oidc.claims import Claims
+from services.gateway.identity.oidc.entry import LONGEST, Entry
 from services.gateway.identity.oidc.provider import Provider
 from services.gateway.identity.oidc.tables import IDENTITIES
 from services.gateway.identity.saying import Asking, told
@@ -53,6 +54,14 @@ class Arrived:
     def subject(self) -> str:
         """Who they are at the provider."""
         return str(self.claims["sub"])
+
+    @property
+    def entry(self) -> Entry:
+        """By which login they come; a session id that is too long to log out by is none."""
+        said = self.claims.get("sid")
+        sid = said if isinstance(said, str) and 0 < len(said) <= LONGEST else None
+        issuer = self.provider.settings.issuer
+        return Entry(provider=self.provider.name, issuer=issuer, subject=self.subject, sid=sid)
 
     @property
     def email(self) -> str:

@@ -1,7 +1,7 @@
 """What the gateway is told about providers by which users log in."""
 
 from datetime import timedelta
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -56,6 +56,8 @@ class OidcProvider(BaseModel):
     create_users: bool = True
     link_by_email: bool = False
     trust_email: bool = False
+    second_factor: Literal["ask", "trust"] = "ask"
+    """Whether who has a second factor here is asked for it, or the provider is trusted to have been."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
