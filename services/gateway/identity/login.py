@@ -22,6 +22,7 @@ from services.gateway.identity.methods import Evidence, by_factor, by_password
 from services.gateway.identity.oidc.entry import bind
 from services.gateway.identity.passkeys import Answer, Judged
 from services.gateway.identity.passwords import Passwords
+from services.gateway.identity.post import Post
 from services.gateway.identity.proofs import Proof
 from services.gateway.identity.proving import Proving
 from services.gateway.identity.saying import SOURCE, Aliases, Asking, told
@@ -45,6 +46,7 @@ class Login:
         *,
         proving: Proving,
         halves: HalfLogins,
+        post: Post,
         tries: Tries,
         clock: Clock,
     ) -> None:
@@ -55,6 +57,7 @@ class Login:
         self._aliases = aliases
         self._proving = proving
         self._halves = halves
+        self._post = post
         self._tries = tries
 
     async def enter(self, email: str, password: str, asking: Asking) -> Open | Halfway:
@@ -125,6 +128,7 @@ class Login:
                 user_id=row.id, kind="passkey", at="login", why="copied", address=asking.address
             )
             await self._say(session, copied, row.id, asking)
+            await self._post.take(session, "factor_replayed", row.email)
             return None
         return await self._open(session, row.id, asking, by_factor("passkey", self.clock()))
 

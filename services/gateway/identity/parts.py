@@ -169,6 +169,7 @@ def put_together(
         aliases,
         proving=proving,
         halves=halves,
+        post=post,
         tries=at_passwords(settings.lock_after),
         clock=clock,
     )
@@ -206,7 +207,7 @@ def put_together(
             },
             Attempts(derive(secret, "oidc logins")),
             sessions,
-            binding=Binding(links),
+            binding=Binding(links, post),
             halves=halves,
             public_url=settings.public_url,
             projects=projects,

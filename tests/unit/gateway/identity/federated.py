@@ -96,11 +96,15 @@ class Fake(httpx.AsyncBaseTransport):
         return jwt.encode(self.header, claims, self.signed_with, algorithms=algorithms)
 
 
-async def federated(new_gateway: NewGateway, fake: Fake, **how: object) -> Gateway:
+async def federated(
+    new_gateway: NewGateway, fake: Fake, *, public_url: str = "http://gateway", **how: object
+) -> Gateway:
     """A gateway whose users come by that provider."""
     provider = {"issuer": ISSUER, "client_id": "hostler", "rules": RULES}
     provider |= {"client_secret": SECRET, **how}
-    made = await new_gateway(password_memory=CHEAP, oidc_providers={"corp": provider})
+    made = await new_gateway(
+        password_memory=CHEAP, public_url=public_url, oidc_providers={"corp": provider}
+    )
     made.identity.arrivals.providers["corp"].web.transport = fake
     return made
 

@@ -18,8 +18,6 @@ from tests.unit.gateway.identity.federated import LOGOUT, Fake, enter, federated
 from tests.unit.gateway.identity.second import Person, person, post
 from tests.unit.gateway.identity.world import bearer
 
-LINKED = {"link_by_email": True}
-
 
 @pytest.fixture
 def fake(clock: VirtualClock) -> Fake:
@@ -28,7 +26,7 @@ def fake(clock: VirtualClock) -> Fake:
 
 @pytest.fixture
 async def gateway(new_gateway: NewGateway, fake: Fake) -> Gateway:
-    return await federated(new_gateway, fake, **LINKED)
+    return await federated(new_gateway, fake, link_by_email=True)
 
 
 @pytest.fixture
@@ -134,7 +132,7 @@ async def test_who_has_no_factor_here_comes_in_whole(gateway: Gateway, fake: Fak
 async def test_a_provider_that_is_trusted_is_not_asked_twice(
     new_gateway: NewGateway, fake: Fake
 ) -> None:
-    gateway = await federated(new_gateway, fake, second_factor="trust", **LINKED)
+    gateway = await federated(new_gateway, fake, second_factor="trust", link_by_email=True)
     ada = await person(gateway, projects={})
     await ada.enrol(steps=-1)
     whole = await enter(gateway, fake)

@@ -265,3 +265,39 @@ def test_a_rule_asks_for_the_whole_value_and_the_greatest_role_holds() -> None:
         assert roles_by(rules, {"groups": groups}) == {}, groups
     assert roles_by([nested], {"realm": {"roles": ["x"]}}) == {"demo": Role.VIEWER}
     assert roles_by([dotted], {"https://a.b/c": "x"}) == {"demo": Role.VIEWER}
+
+
+def _said(answer: httpx.Response) -> dict[str, str]:
+    """The one cookie of an answer: its name, and its attributes by small letters."""
+    [said] = answer.headers.get_list("set-cookie")
+    first, *rest = [each.partition("=") for each in said.split("; ")]
+    return {"name": first[0], **{name.lower(): value for name, _, value in rest}}
+
+
+@pytest.mark.parametrize(
+    ("scheme", "named"),
+    [
+        ("http", {"name": "hostler-login"}),
+        ("https", {"name": "__Host-hostler-login", "secure": ""}),
+    ],
+)
+async def test_the_cookie_of_a_login_is_for_its_site_alone_and_goes_with_the_login(
+    new_gateway: NewGateway, fake: Fake, scheme: str, named: dict[str, str]
+) -> None:
+    url = f"{scheme}://hostler.example.org"
+    gateway = await federated(new_gateway, fake, public_url=url)
+    # No Domain: no other host of the site gets it, either.
+    always = {"httponly": "", "samesite": "lax", "path": "/"} | named
+    transport = httpx.ASGITransport(gateway.app)
+    async with httpx.AsyncClient(transport=transport, base_url=url) as browser:
+        sent = await browser.get("/v1/auth/oidc/corp/login")
+        assert _said(sent) == always | {"max-age": "600"}
+        query = parse_qs(urlsplit(sent.headers["location"]).query)
+        fake.nonce = query["nonce"][0]
+        params = {"state": query["state"][0], "code": "c"}
+        back = await browser.get("/v1/auth/oidc/corp/callback", params=params)
+        assert back.status_code == 200, back.text
+        gone = _said(back)
+        assert gone.pop("expires")
+        assert gone == always | {"max-age": "0"}
+        assert not browser.cookies
