@@ -50,6 +50,7 @@ from services.gateway.pages import Markers
 from services.gateway.policy.isolation import Isolation
 from services.gateway.policy.keeping import Policy
 from services.gateway.policy.projects import Projects
+from services.gateway.reference_page import add_reference
 from services.gateway.references import References
 from services.gateway.routes import (
     actions,
@@ -311,12 +312,14 @@ def _app(service: Service, settings: GatewaySettings, limiter: Limiter) -> FastA
         title="Hostler",
         version=_version(),
         description=DESCRIPTION,
-        docs_url="/docs" if settings.docs_cdn else None,
+        docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
     )
     for router in ROUTERS:
         app.include_router(router)
+    if settings.docs_page:
+        add_reference(app)
     routes = [each for router in ROUTERS for each in router.routes if isinstance(each, APIRoute)]
     addresses = Addresses(settings.trusted_proxies, settings.forwarded_header)
     witness = Witness(service.database, service.clock)
