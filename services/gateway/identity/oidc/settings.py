@@ -50,6 +50,8 @@ class OidcProvider(BaseModel):
     client_id: str = Field(min_length=1)
     client_secret: SecretStr | None = None
     client_secret_file: FilePath | None = None
+    client_key_file: FilePath | None = None
+    """A private JWK, for `private_key_jwt` in place of a secret."""
     scopes: list[str] = ["openid", "profile", "email"]
     userinfo: bool = True
     rules: list[ClaimRule] = []
@@ -61,14 +63,18 @@ class OidcProvider(BaseModel):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        if (self.client_secret is None) is (self.client_secret_file is None):
-            raise ValueError("give client_secret or client_secret_file")
+        ways = (self.client_secret, self.client_secret_file, self.client_key_file)
+        if sum(each is not None for each in ways) != 1:
+            raise ValueError("give one of client_secret, client_secret_file and client_key_file")
         if "openid" not in self.scopes:
             raise ValueError("scopes have to hold openid")
         return self
 
     def secret(self) -> str:
-        """What the gateway proves itself with; the file is read each time, so it may be changed."""
+        """What the gateway proves itself with; the file is read each time, so it may be changed.
+
+        Only where there is no key.
+        """
         if self.client_secret is not None:
             return self.client_secret.get_secret_value()
         assert self.client_secret_file is not None  # noqa: S101 - the validator's word

@@ -4,7 +4,7 @@ import hmac
 import json
 from base64 import urlsafe_b64encode
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import httpx
 from joserfc import jwt
@@ -50,6 +50,8 @@ class Fake(httpx.AsyncBaseTransport):
         self.nonce = ""
         self.is_down = False
         self.userinfo: dict[str, Any] = {}
+        self.redeemed: dict[str, str] = {}
+        self.authorization: str | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         path = request.url.path
@@ -65,6 +67,8 @@ class Fake(httpx.AsyncBaseTransport):
             case "/userinfo":
                 return httpx.Response(200, json={"sub": "s-1", **self.userinfo})
             case _:
+                self.redeemed = dict(parse_qsl(request.content.decode()))
+                self.authorization = request.headers.get("authorization")
                 token = self.sign({"nonce": self.nonce, "groups": self.groups})
                 return httpx.Response(200, json={"id_token": token, "access_token": "at"})
 
@@ -100,8 +104,9 @@ async def federated(
     new_gateway: NewGateway, fake: Fake, *, public_url: str = "http://gateway", **how: object
 ) -> Gateway:
     """A gateway whose users come by that provider."""
-    provider = {"issuer": ISSUER, "client_id": "hostler", "rules": RULES}
-    provider |= {"client_secret": SECRET, **how}
+    provider: dict[str, object] = {"issuer": ISSUER, "client_id": "hostler", "rules": RULES, **how}
+    if "client_key_file" not in how:
+        provider["client_secret"] = SECRET
     made = await new_gateway(
         password_memory=CHEAP, public_url=public_url, oidc_providers={"corp": provider}
     )
