@@ -101,7 +101,7 @@ class Fake(httpx.AsyncBaseTransport):
 
 
 async def federated(
-    new_gateway: NewGateway, fake: Fake, *, public_url: str = "http://gateway", **how: object
+    new_gateway: NewGateway, fake: Fake, *, public_url: str = "http://127.0.0.1:8000", **how: object
 ) -> Gateway:
     """A gateway whose users come by that provider."""
     provider: dict[str, object] = {"issuer": ISSUER, "client_id": "hostler", "rules": RULES, **how}
