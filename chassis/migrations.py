@@ -134,6 +134,16 @@ def create_chassis_v1(op: Operations) -> None:
     )
 
 
+def create_chassis_v2(op: Operations) -> None:
+    """What every service has since: what it was last told from its environment."""
+    op.create_table(
+        "settings_seen",
+        sa.Column("service", sa.Text, primary_key=True),
+        sa.Column("digests", Json, nullable=False),
+        sa.Column("seen_at", Instant, nullable=False),
+    )
+
+
 def big_id() -> sa.types.TypeEngine[int]:
     """A 64-bit key that counts up by itself on both databases."""
     return sa.BigInteger().with_variant(sa.Integer(), "sqlite")

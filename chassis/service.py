@@ -44,6 +44,7 @@ from chassis.migrations import migrate
 from chassis.outbox import Relay, pending
 from chassis.protocol import Guarded
 from chassis.settings import Settings, complaints
+from chassis.settings_change import tell_changed
 from chassis.subscription import Subscription
 from chassis.wire import decode
 from contracts.message import utc_now
@@ -97,6 +98,7 @@ class Service:
             "relay": self._relay,
             "tidy": self._tidy,
             "clock": self.shared_clock.keep,
+            "settings": self._tell_settings,
         }
         self._probes: dict[str, Probe] = {
             "database": self._probe_database,
@@ -260,6 +262,12 @@ class Service:
                 return
             await asyncio.sleep(pause)
             pause = min(pause * 2, 5.0)
+
+    async def _tell_settings(self) -> None:
+        """Say once, after a start, which settings are others than at the last one."""
+        async with self.database.session() as session:
+            await tell_changed(session, self.name, self.settings, self.clock())
+        await asyncio.Event().wait()
 
     async def _tidy(self) -> None:
         while True:

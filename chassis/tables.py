@@ -1,4 +1,4 @@
-"""The base of a service's tables, with the three that every service has."""
+"""The base of a service's tables, with the four that every service has."""
 
 from sqlalchemy import Column, LargeBinary, MetaData, Table, Text, Uuid
 
@@ -33,3 +33,11 @@ LEASES = Table(
     Column("token", Uuid, nullable=False),
     Column("until", Instant, nullable=False),
 )
+SETTINGS_SEEN = Table(
+    "settings_seen",
+    METADATA,
+    Column("service", Text, primary_key=True),
+    Column("digests", Json, nullable=False),
+    Column("seen_at", Instant, nullable=False),
+)
+"""One row: what the service was last told, as digests with a key, by variable."""

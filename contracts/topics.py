@@ -17,7 +17,7 @@ from contracts.inventory.events import InventoryEvent
 from contracts.message import Body
 from contracts.operation.commands import OperationCommand
 from contracts.operation.events import OperationEvent
-from contracts.trust.events import CommandRefused
+from contracts.trust.events import TrustEvent
 from contracts.vm.commands import VmCommand
 from contracts.vm.events import State, VmEvent
 
@@ -103,9 +103,9 @@ CLOUD_INVENTORY = Topic(
 )
 AUDIT_EVENTS = Topic(
     name="audit.events",
-    says="Who did, or was refused, what at the door; and commands that were not the gateway's.",
-    carries=_leaves(AccessEvent, IdentityEvent, FederationEvent, PermissionEvent, CommandRefused),
-    producers=("gateway", "provisioner"),
+    says="Who did, or was refused, what at the door; commands that were not the gateway's; settings.",
+    carries=_leaves(AccessEvent, IdentityEvent, FederationEvent, PermissionEvent, TrustEvent),
+    producers=SERVICES,
     consumers=("audit",),
     partitions=3,
     retention=timedelta(days=30),

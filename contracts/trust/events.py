@@ -1,6 +1,6 @@
-"""What a service tells the audit of messages that it does not trust. No secrets."""
+"""What a service tells the audit of itself, and of messages that it does not trust. No secrets."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -23,3 +23,18 @@ class CommandRefused(Event):
     claimed_actor: str = Field(default="", max_length=255)
     claimed_project: str = Field(default="", max_length=255)
     claimed_subject: str = Field(default="", max_length=255, description="The VM it names.")
+
+
+class SettingsChanged(Event):
+    """A service has started with other settings than it had at its last start."""
+
+    type: Literal["settings.changed.v1"] = "settings.changed.v1"
+    service: str
+    names: tuple[str, ...] = Field(
+        description="The variables that are otherwise. `HOSTLER_INTERNAL_SECRET` alone: there may "
+        "be others, which cannot be told under another secret."
+    )
+    digest: str = Field(description="Of all settings, by a key: the same for the same ones.")
+
+
+TrustEvent = Annotated[CommandRefused | SettingsChanged, Field(discriminator="type")]

@@ -40,6 +40,7 @@ from services.gateway.identity.signatures import Signatures
 from services.gateway.imports import ImportServers
 from services.gateway.intake import Intake
 from services.gateway.inventory import on_inventory
+from services.gateway.likeness import Digests
 from services.gateway.limits.limiter import Limiter
 from services.gateway.limits.policies import policies
 from services.gateway.limits.slots import Held, Slots
@@ -49,6 +50,7 @@ from services.gateway.pages import Markers
 from services.gateway.policy.isolation import Isolation
 from services.gateway.policy.keeping import Policy
 from services.gateway.policy.projects import Projects
+from services.gateway.reference_page import add_reference
 from services.gateway.references import References
 from services.gateway.routes import (
     actions,
@@ -165,6 +167,7 @@ def build(
         settings.idempotency_retention,
         references,
         sealer=sealer(settings.sealing_public_key, secret),
+        digests=Digests(derive(secret, "idempotency")),
         sign=signer.seal,
     )
     limiter = _limiter(service, settings)
@@ -309,12 +312,14 @@ def _app(service: Service, settings: GatewaySettings, limiter: Limiter) -> FastA
         title="Hostler",
         version=_version(),
         description=DESCRIPTION,
-        docs_url="/docs" if settings.docs_cdn else None,
+        docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
     )
     for router in ROUTERS:
         app.include_router(router)
+    if settings.docs_page:
+        add_reference(app)
     routes = [each for router in ROUTERS for each in router.routes if isinstance(each, APIRoute)]
     addresses = Addresses(settings.trusted_proxies, settings.forwarded_header)
     witness = Witness(service.database, service.clock)

@@ -82,6 +82,7 @@ CORS_SENT = (
     REQUEST_ID,
 )
 CORS_SHOWN = (
+    "Accept-Signature",
     "ETag",
     "Idempotent-Replayed",
     "Location",
@@ -89,6 +90,7 @@ CORS_SHOWN = (
     "RateLimit",
     "RateLimit-Policy",
     "Retry-After",
+    "WWW-Authenticate",
     REQUEST_ID,
 )
 

@@ -1,6 +1,5 @@
 """Imports: servers that Hostler did not make become VMs, all that one request names or none of them."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,6 +22,7 @@ from contracts.vm.states import VmState
 from services.gateway.drafts import Draft, operation_of, requested
 from services.gateway.idempotency import Key, Use, claim
 from services.gateway.intake import Asked, Intake
+from services.gateway.likeness import Likeness, unlike
 from services.gateway.reading.inventory import ServerFilter
 from services.gateway.tables import IMPORTS, UNMANAGED, VMS
 
@@ -94,9 +94,9 @@ class Wanted:
     key: str | None = None
 
     @property
-    def digest(self) -> bytes:
+    def said(self) -> str:
         """What another request must equal to be the same one."""
-        return hashlib.sha256(f"{INTENT}\n{self.servers.model_dump_json()}".encode()).digest()
+        return f"{INTENT}\n{self.servers.model_dump_json()}"
 
 
 @dataclass(frozen=True)
@@ -141,12 +141,13 @@ async def _earlier(
 ) -> TakenIn | None:
     """What the same key led to; None, and the key is taken, if nothing."""
     key = Key(wanted.caller.project_id, wanted.key or "")
-    use = Use(wanted.digest, import_id)
+    use = Use(intake.digests.of(key, wanted.said), import_id)
     first = (await claim(session, {key: use}, intake.clock(), intake.keys_kept)).get(key)
     if first is None:
         return None
-    if first.digest != wanted.digest:
-        raise Refusal(ErrorCode.KEY_REUSED)
+    likeness = intake.digests.compare(first.digest, key, wanted.said)
+    if likeness is not Likeness.SAME:
+        raise unlike(likeness)
     ids = select(IMPORTS.c.operations).where(IMPORTS.c.id == first.operation_id)
     found: list[str] = await session.scalar(ids) or []
     return TakenIn([UUID(each) for each in found], replayed=True)

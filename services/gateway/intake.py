@@ -1,6 +1,5 @@
 """Intake: one transaction in which a command is checked, written down and said, or nothing happens."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -17,7 +16,6 @@ from chassis.ids import new_id
 from chassis.leases import Clock
 from chassis.origin import Provenance, attributed
 from chassis.outbox import insert_and_say, say
-from chassis.problems import Refusal
 from chassis.seals import Seal
 from chassis.telemetry import current_traceparent
 from contracts.errors import ErrorCode
@@ -27,6 +25,7 @@ from services.gateway import steering
 from services.gateway.drafts import Draft, new_vm, next_on, operation_of
 from services.gateway.etags import Tags, require_match
 from services.gateway.idempotency import Key, Use, claim, earlier
+from services.gateway.likeness import Digests, Likeness, unlike
 from services.gateway.references import References
 from services.gateway.sealing import Sealer, require_open
 from services.gateway.tables import OPERATIONS, VM_TAGS, VMS
@@ -57,10 +56,9 @@ class Asked:
         return Key(self.caller.project_id, self.key or "")
 
     @property
-    def digest(self) -> bytes:
+    def said(self) -> str:
         """What another request must equal to be the same one."""
-        said = f"{self.intent}\n{self.command.model_dump_json()}"
-        return hashlib.sha256(said.encode()).digest()
+        return f"{self.intent}\n{self.command.model_dump_json()}"
 
 
 @dataclass(frozen=True)
@@ -89,6 +87,7 @@ class Intake:
         references: References,
         *,
         sealer: Sealer,
+        digests: Digests,
         sign: Seal = as_it_is,
     ) -> None:
         self.accounts = accounts
@@ -96,6 +95,7 @@ class Intake:
         self.keys_kept = keys_kept
         self.references = references
         self.sealer = sealer
+        self.digests = digests
         self.sign = sign
 
     async def accept(self, session: AsyncSession, asked: Asked) -> Accepted:
@@ -122,13 +122,14 @@ class Intake:
         asked_before: list[Key] = []
         for asked, draft in zip(many, drafts, strict=True):
             if asked.key and isinstance(draft, Draft):
-                claims[asked.its_key] = Use(asked.digest, draft.operation["id"])
+                digest = self.digests.of(asked.its_key, asked.said)
+                claims[asked.its_key] = Use(digest, draft.operation["id"])
             elif asked.key:
                 asked_before.append(asked.its_key)
         taken = await claim(session, claims, now, self.keys_kept)
         taken |= await earlier(session, asked_before, now, self.keys_kept)
         outcomes = [
-            _replayed(asked, taken[asked.its_key])
+            _replayed(asked, taken[asked.its_key], self.digests)
             if asked.key and asked.its_key in taken
             else draft
             for asked, draft in zip(many, drafts, strict=True)
@@ -265,12 +266,12 @@ _CHANGE = (
 )
 
 
-def _replayed(asked: Asked, first: Use) -> Accepted | HostlerError:
-    if first.digest != asked.digest:
-        if asked.caller.is_private:  # the operation may be somebody else's
-            return Refusal(ErrorCode.KEY_REUSED)
-        return Refusal(ErrorCode.KEY_REUSED, operation=str(first.operation_id))
-    return Accepted(first.operation_id, replayed=True)
+def _replayed(asked: Asked, first: Use, digests: Digests) -> Accepted | HostlerError:
+    likeness = digests.compare(first.digest, asked.its_key, asked.said)
+    if likeness is Likeness.SAME:
+        return Accepted(first.operation_id, replayed=True)
+    # To who sees but their own the operation is not named: it may be somebody else's.
+    return unlike(likeness, None if asked.caller.is_private else first.operation_id)
 
 
 async def _vms(session: AsyncSession, vm_ids: list[UUID]) -> dict[UUID, Row[Any]]:

@@ -190,7 +190,6 @@ class GatewaySettings(IdentitySettings):
         gt=timedelta(0),
         description="How long without a canary a stretch of the way is held to be sound.",
     )
-    docs_cdn: bool = Field(
-        default=True,
-        description="Serve /docs, whose page loads Swagger UI from cdn.jsdelivr.net.",
+    docs_page: bool = Field(
+        default=True, description="Serve /docs, the API's reference as a page (Swagger UI)."
     )

@@ -95,6 +95,9 @@ async def test_pages_of_other_origins_may_call_only_where_they_are_named(
             seen = await caller.get(path, headers={"Origin": ORIGIN})
             assert (seen.status_code, seen.headers["Access-Control-Allow-Origin"]) == (code, ORIGIN)
             assert "Access-Control-Allow-Credentials" not in seen.headers
+            shown = seen.headers["Access-Control-Expose-Headers"].split(", ")
+            # A page has to see what a 401 asks for: a second factor, a signature.
+            assert {"WWW-Authenticate", "Accept-Signature"} <= set(shown)
         stranger = await caller.get("/v1", headers={"Origin": f"{ORIGIN}.evil"})
         assert "Access-Control-Allow-Origin" not in stranger.headers
 

@@ -49,10 +49,11 @@ SAYS = {
         "vm.state",
         "cloud.catalog",
         "cloud.inventory",
+        "audit.events",
         "dead.letters",
         "canary",
     },
-    "audit": {"dead.letters", "canary"},
+    "audit": {"audit.events", "dead.letters", "canary"},
     "topics": set[str](),
     "rebuild": set[str](),
 }

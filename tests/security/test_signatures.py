@@ -28,6 +28,7 @@ from services.gateway.identity import signatures
 from services.gateway.identity.request_keys import SIGNATURE_NONCES
 from services.gateway.tidy import Tidy
 from tests.unit.gateway.conftest import NewGateway, client
+from tests.unit.gateway.identity.world import ADA, BOB, CHEAP, bearer, log_in, make_user
 from tests.unit.gateway.world import ADMIN_KEY, CATALOG, CREATE, hear_catalog
 
 POLICY = ["vm.create", "vm.delete", "api_key.*"]
@@ -143,6 +144,31 @@ async def test_what_asks_for_a_signature_is_refused_without_one(signer: Signer) 
     key = signer.caller.build_request("POST", "/v1/api-keys", json={"name": "x", "role": "viewer"})
     assert "api_key.manage" in await signer.refused(key)
     assert (await signer.caller.get("/v1/vms")).status_code == 200
+
+
+async def test_admins_of_the_platform_sign_what_the_policy_says_too(
+    new_gateway: NewGateway, clock: VirtualClock
+) -> None:
+    platform = ["user.manage", "factor.reset", "token_key.make"]
+    gateway = await new_gateway(password_memory=CHEAP, signed_permissions=platform)
+    bob = await make_user(gateway, BOB)
+    await make_user(gateway, ADA, {"demo": Role.ADMIN}, is_admin=True)
+    key = Ed25519PrivateKey.generate()
+    async with bearer(gateway, await log_in(gateway, ADA), "demo") as root:
+        made = await root.post("/v1/signing-keys", json=ed25519("mine", key))
+        assert made.status_code == 201, made.text
+        signing = Signing(made.json()["id"], key, clock)
+        wanted: list[tuple[str, str, dict[str, str] | None]] = [
+            ("PATCH", f"/v1/users/{bob}", {"name": "Bob"}),
+            ("DELETE", f"/v1/users/{bob}/factors", None),
+            ("POST", "/v1/auth/token-keys", {}),
+        ]
+        for method, path, said_ in wanted:
+            refused = await root.request(method, path, json=said_)
+            assert (refused.status_code, refused.json()["code"]) == (401, "signature_invalid"), path
+            request = root.build_request(method, path, json=said_)
+            signing.sign(request)
+            assert (await root.send(request)).is_success, path
 
 
 async def test_each_refusal_is_told(signer: Signer) -> None:

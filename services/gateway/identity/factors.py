@@ -20,6 +20,7 @@ from contracts.access.identity import (
     RecoveryCodesMade,
 )
 from contracts.errors import ErrorCode
+from services.gateway.identity.lowering import lower
 from services.gateway.identity.methods import FactorKind, ProofKind, by_factor
 from services.gateway.identity.passkeys import Answer
 from services.gateway.identity.post import Post
@@ -120,8 +121,12 @@ class Factors:
         self._sessions.forget()
         return enrolled
 
-    async def remove(self, user_id: UUID, factor_id: UUID, asking: Asking) -> None:
-        """Remove one; with the last one its recovery codes go, too. Terminal(NOT_FOUND)."""
+    async def remove(self, bearer: Bearer, factor_id: UUID, asking: Asking) -> None:
+        """Remove one; Terminal(NOT_FOUND). With the last one the recovery codes go, too.
+
+        Sessions that were raised by it are so no longer: access tokens have to be refreshed.
+        """
+        user_id = bearer.user_id
         async with self.database.session() as session:
             row = await find(session, user_id, lock=True)
             this = (FACTORS.c.id == factor_id) & _of(user_id)
@@ -132,6 +137,7 @@ class Factors:
                 count = await _count(session, user_id)
                 if not count:
                     await drop(session, user_id)
+                await self._lower(session, bearer, gone.kind, count, asking)
                 said = FactorRemoved(user_id=row.id, factor_id=gone.id, kind=gone.kind, left=count)
                 await self._say(session, said, user(row.id), asking)
                 await self._post.take(session, "factor_removed", row.email)
@@ -140,9 +146,10 @@ class Factors:
     async def remake_codes(self, user_id: UUID, asking: Asking) -> list[str]:
         """New recovery codes, instead of those of before; a 409 without a factor to recover."""
         async with self.database.session() as session:
-            await find(session, user_id, lock=True)
+            row = await find(session, user_id, lock=True)
             if not await _count(session, user_id):
                 raise Terminal(ErrorCode.CONFLICT, "Enrol a second factor first.")
+            await self._post.take(session, "recovery_codes_made", row.email)
             return await self._make_codes(session, user_id, asking)
 
     async def reset(self, user_id: UUID, actor: str, asking: Asking) -> None:
@@ -193,6 +200,13 @@ class Factors:
         is_first = await _count(session, row.id) == 1
         codes = await self._make_codes(session, row.id, asking) if is_first else None
         return Enrolled(factor, codes)
+
+    async def _lower(
+        self, session: AsyncSession, bearer: Bearer, gone: FactorKind, count: int, asking: Asking
+    ) -> None:
+        kinds: set[ProofKind] = {gone} if count else {gone, "recovery_code"}
+        if await lower(session, self._sessions, bearer, kinds, asking):
+            await change(session, bearer.user_id, self.clock(), retoken=True)
 
     async def _make_codes(self, session: AsyncSession, user_id: UUID, asking: Asking) -> list[str]:
         codes = await self._ways.recovery.make(session, user_id)

@@ -1,4 +1,4 @@
-"""Logins that are half done: the password was right, a second factor is to come.
+"""Logins that are half done: password or provider vouched for somebody, a second factor is to come.
 
 Whoever gets so far has a token that is good for that alone: it is signed with a key of its own, for an
 audience of its own, once, for five minutes, and only while the user is as they were.
@@ -18,17 +18,19 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from chassis.leases import Clock
 from services.gateway.identity.challenge import unauthenticated
 from services.gateway.identity.challenges import LIFETIME, Challenges
-from services.gateway.identity.methods import ProofKind
+from services.gateway.identity.methods import PASSWORD, PROVIDER, ProofKind
+from services.gateway.identity.oidc.entry import Entry, has_ended
 
 AUDIENCE = "mfa"
-MAX_LENGTH = 1024
+MAX_LENGTH = 8192
+"""One that comes from a provider holds names of the provider's."""
 _ALGORITHM = "HS256"
 _TYPE = "mfa+jwt"
 
 
 @dataclass(frozen=True)
 class Halfway:
-    """What is given to somebody who knows the password: their token, and what they may come with."""
+    """What is given to somebody who came so far: their token, and what they may come with."""
 
     token: str
     kinds: tuple[ProofKind, ...]
@@ -42,6 +44,13 @@ class Begun:
     user_id: UUID
     version: int
     nonce: bytes
+    entry: Entry | None
+    """The login at a provider that it began with; None: it was the password."""
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """What they have shown by now."""
+        return (PASSWORD,) if self.entry is None else (PROVIDER,)
 
 
 class HalfLogins:
@@ -54,12 +63,16 @@ class HalfLogins:
         self.clock = clock
 
     async def begin(
-        self, session: AsyncSession, row: Row[Any], kinds: tuple[ProofKind, ...]
+        self,
+        session: AsyncSession,
+        row: Row[Any],
+        kinds: tuple[ProofKind, ...],
+        entry: Entry | None = None,
     ) -> Halfway:
-        """For a user whose password was right."""
+        """For a user whose password was right, or for whom a provider vouched."""
         nonce = await self._challenges.make(session, "half_login", row.id)
         ends = self.clock() + LIFETIME
-        claims = {
+        claims: dict[str, Any] = {
             "iss": self._issuer,
             "aud": AUDIENCE,
             "sub": str(row.id),
@@ -67,6 +80,8 @@ class HalfLogins:
             "jti": nonce.hex(),
             "exp": int(ends.timestamp()),
         }
+        if entry is not None:
+            claims["by"] = entry.model_dump()
         header = {"alg": _ALGORITHM, "typ": _TYPE}
         token = jwt.encode(header, claims, self._key, algorithms=[_ALGORITHM])
         return Halfway(token, kinds, ends)
@@ -86,13 +101,21 @@ class HalfLogins:
                 raise over()
             rules.validate(read.claims)
             claims: dict[str, Any] = read.claims
-            return Begun(UUID(claims["sub"]), int(claims["sv"]), bytes.fromhex(claims["jti"]))
+            by = claims.get("by")
+            return Begun(
+                UUID(claims["sub"]),
+                int(claims["sv"]),
+                bytes.fromhex(claims["jti"]),
+                None if by is None else Entry.model_validate(by),
+            )
         except (JoseError, ValueError, KeyError, TypeError) as error:
             raise over() from error
 
     async def finish(self, session: AsyncSession, row: Row[Any], begun: Begun) -> bool:
         """Use it up; False if it was used, or the user has changed since."""
         is_same = row.state == "active" and row.version == begun.version
+        if begun.entry is not None and await has_ended(session, begun.entry):
+            return False
         return is_same and await self._challenges.take(session, begun.nonce, "half_login", row.id)
 
 

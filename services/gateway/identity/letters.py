@@ -80,6 +80,28 @@ class Letters:
         )
         return self._told(to, "Your second factors were removed", said)
 
+    def factor_replayed(self, to: str) -> Letter:
+        """After a second factor came that had been used, or of which there is a copy."""
+        said = (
+            "Somebody tried to prove that they are you at {url} with a second factor that had been "
+            "used before: a code that somebody may have seen, or a passkey that may be a copy. It "
+            "was refused."
+        )
+        return self._told(to, "A second factor came twice", said)
+
+    def identity_linked(self, to: str) -> Letter:
+        """After an identity at a provider was bound to an account that was there."""
+        said = (
+            "Your account at {url} can be used by another login from now on: a provider of "
+            "identities vouched that your e-mail address is theirs who logged in there."
+        )
+        return self._told(to, "There is a new way into your account", said)
+
+    def recovery_codes_made(self, to: str) -> Letter:
+        """After new recovery codes took the place of those of before."""
+        said = "New recovery codes were made for your account at {url}; those of before are void."
+        return self._told(to, "There are new recovery codes", said)
+
     def recovery_code_used(self, to: str, left: int) -> Letter:
         """After a recovery code came in place of a second factor. `left`: how many there are yet."""
         said = (

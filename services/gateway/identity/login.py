@@ -18,9 +18,11 @@ from services.gateway.identity.challenge import unauthenticated
 from services.gateway.identity.emails import folded
 from services.gateway.identity.factors import kinds
 from services.gateway.identity.halfway import HalfLogins, Halfway, over
-from services.gateway.identity.methods import PASSWORD, Evidence, by_factor, by_password
+from services.gateway.identity.methods import Evidence, by_factor, by_password
+from services.gateway.identity.oidc.entry import bind
 from services.gateway.identity.passkeys import Answer, Judged
 from services.gateway.identity.passwords import Passwords
+from services.gateway.identity.post import Post
 from services.gateway.identity.proofs import Proof
 from services.gateway.identity.proving import Proving
 from services.gateway.identity.saying import SOURCE, Aliases, Asking, told
@@ -44,6 +46,7 @@ class Login:
         *,
         proving: Proving,
         halves: HalfLogins,
+        post: Post,
         tries: Tries,
         clock: Clock,
     ) -> None:
@@ -54,6 +57,7 @@ class Login:
         self._aliases = aliases
         self._proving = proving
         self._halves = halves
+        self._post = post
         self._tries = tries
 
     async def enter(self, email: str, password: str, asking: Asking) -> Open | Halfway:
@@ -71,14 +75,17 @@ class Login:
         return opened
 
     async def finish(self, token: str, proof: Proof, asking: Asking) -> Open:
-        """The session of a login whose password was right, for a second factor."""
+        """The session of a login that is half done, for a second factor."""
         begun = self._halves.read(token)
 
         async def enter(session: AsyncSession, row: Row[Any]) -> Open | None:
             if not await self._halves.finish(session, row, begun):
                 return None
-            shown = by_factor(proof.kind, self.clock(), (PASSWORD,))
-            return await self._open(session, row.id, asking, shown)
+            shown = by_factor(proof.kind, self.clock(), begun.shown)
+            opened = await self._open(session, row.id, asking, shown)
+            if begun.entry is not None:
+                await bind(session, opened, begun.entry, self._sessions, asking)
+            return opened
 
         opened = await self._proving.prove(begun.user_id, proof, "login", asking, enter)
         if opened is None:
@@ -121,6 +128,7 @@ class Login:
                 user_id=row.id, kind="passkey", at="login", why="copied", address=asking.address
             )
             await self._say(session, copied, row.id, asking)
+            await self._post.take(session, "factor_replayed", row.email)
             return None
         return await self._open(session, row.id, asking, by_factor("passkey", self.clock()))
 

@@ -161,13 +161,15 @@ def put_together(
         Passkeys(_site(settings), challenges, clock),
     )
     proving = Proving(database, ways, at_codes(settings.lock_after), post, clock=clock)
+    halves = HalfLogins(derive(secret, "half logins"), settings.public_url, challenges, clock)
     login = Login(
         database,
         passwords,
         sessions,
         aliases,
         proving=proving,
-        halves=HalfLogins(derive(secret, "half logins"), settings.public_url, challenges, clock),
+        halves=halves,
+        post=post,
         tries=at_passwords(settings.lock_after),
         clock=clock,
     )
@@ -205,7 +207,8 @@ def put_together(
             },
             Attempts(derive(secret, "oidc logins")),
             sessions,
-            Binding(links),
+            binding=Binding(links, post),
+            halves=halves,
             public_url=settings.public_url,
             projects=projects,
             logged_out_url=settings.oidc_logged_out_url,

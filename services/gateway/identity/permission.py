@@ -210,6 +210,7 @@ def permit_platform(permission: str) -> Permit:
         note_permission(request, permission)
         if not caller.is_platform_admin:
             raise Terminal(ErrorCode.FORBIDDEN, f"{permission} is for admins of the platform.")
+        gateway_of(request).signatures.require(request, permission)
         await require_fresh(request, permission)
         return caller
 

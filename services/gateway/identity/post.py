@@ -41,7 +41,10 @@ Kind = Literal[
     "factor_added",
     "factor_removed",
     "factors_reset",
+    "factor_replayed",
+    "identity_linked",
     "recovery_code_used",
+    "recovery_codes_made",
 ]
 IDLE_SECONDS = 5.0
 HELD = timedelta(seconds=60)
@@ -186,6 +189,9 @@ class Post:
             "factor_added": letters.factor_added,
             "factor_removed": letters.factor_removed,
             "factors_reset": letters.factors_reset,
+            "factor_replayed": letters.factor_replayed,
+            "identity_linked": letters.identity_linked,
+            "recovery_codes_made": letters.recovery_codes_made,
         }
         return notices[row.kind](row.email)
 

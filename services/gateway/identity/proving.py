@@ -120,6 +120,8 @@ class Proving:
             address=asking.address,
         )
         await self._say(session, failed, row.id, asking)
+        if why in {"replayed", "copied"}:
+            await self._post.take(session, "factor_replayed", row.email)
 
     async def _say(
         self,

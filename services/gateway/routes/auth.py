@@ -1,6 +1,6 @@
 """Coming in and going out: login, refresh, logout; links that were mailed; the keys that sign tokens."""
 
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Response
@@ -17,6 +17,7 @@ from services.gateway import documents
 from services.gateway.bodies import body, documented
 from services.gateway.context import Gateway, Here
 from services.gateway.identity.emails import Email
+from services.gateway.identity.halfway import Halfway
 from services.gateway.identity.methods import ProofKind
 from services.gateway.identity.permission import permit_platform
 from services.gateway.identity.post import Kind
@@ -114,11 +115,16 @@ class Tokens(BaseModel):
 
 
 class SecondFactorWanted(BaseModel):
-    """The password was right, and a second factor is to come: `POST /v1/auth/second-factor`."""
+    """Password or provider said yes, and a second factor is to come: `POST /v1/auth/second-factor`."""
 
     mfa_token: str = Field(description="Good for that alone, and once.")
     kinds: list[ProofKind] = Field(description="What may come.")
     expires_in: int
+
+
+HALF_DONE: dict[int | str, dict[str, Any]] = {
+    202: {"model": SecondFactorWanted, "description": "A second factor is to come."}
+}
 
 
 class TokenKey(BaseModel):
@@ -138,8 +144,7 @@ class KeySet(BaseModel):
 @ROUTER.post(
     "/login",
     response_model=Tokens,
-    responses=_WITH_BODY
-    | {202: {"model": SecondFactorWanted, "description": "A second factor is to come."}},
+    responses=_WITH_BODY | HALF_DONE,
     openapi_extra=documented(LogIn),
 )
 async def log_in(
@@ -153,11 +158,7 @@ async def log_in(
     entered = await gateway.identity.login.enter(wanted.email, wanted.password, asking)
     if isinstance(entered, Open):
         return await tokens_of(gateway, entered)
-    left = entered.expires_at - gateway.clock()
-    asked = SecondFactorWanted(
-        mfa_token=entered.token, kinds=list(entered.kinds), expires_in=int(left.total_seconds())
-    )
-    return JSONResponse(asked.model_dump(mode="json"), status_code=202)
+    return second_factor_wanted(gateway, entered)
 
 
 @ROUTER.post(
@@ -289,6 +290,15 @@ async def tokens_of(gateway: Gateway, opened: Open) -> Tokens:
         refresh_expires_in=int(left.total_seconds()),
         session_id=opened.id,
     )
+
+
+def second_factor_wanted(gateway: Gateway, half: Halfway) -> JSONResponse:
+    """The answer to whoever has begun a login and has to show a second factor."""
+    left = half.expires_at - gateway.clock()
+    asked = SecondFactorWanted(
+        mfa_token=half.token, kinds=list(half.kinds), expires_in=int(left.total_seconds())
+    )
+    return JSONResponse(asked.model_dump(mode="json"), status_code=202)
 
 
 async def _ask(

@@ -200,8 +200,11 @@ async def enrol_passkey(
     responses=documents.problems(ErrorCode.NOT_FOUND),
 )
 async def remove_factor(factor_id: UUID, gateway: Here, asking: Asks, mine: Proven) -> Response:
-    """Remove a second factor; with the last one the recovery codes go, too."""
-    await gateway.identity.factors.remove(mine.user_id, factor_id, asking)
+    """Remove a second factor; with the last one the recovery codes go, too.
+
+    What was raised by it is so no longer, in all sessions: refresh the tokens.
+    """
+    await gateway.identity.factors.remove(mine, factor_id, asking)
     return Response(status_code=204)
 
 

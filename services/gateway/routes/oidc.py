@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from chassis.problems import invalid
@@ -14,7 +15,14 @@ from services.gateway.forms import documented_form, read_form
 from services.gateway.identity.oidc.arrival import Returned
 from services.gateway.identity.oidc.attempts import LIFETIME
 from services.gateway.identity.saying import Asks
-from services.gateway.routes.auth import RefreshTokens, Tokens, tokens_of
+from services.gateway.identity.sessions import Open
+from services.gateway.routes.auth import (
+    HALF_DONE,
+    RefreshTokens,
+    Tokens,
+    second_factor_wanted,
+    tokens_of,
+)
 from services.gateway.routes.guard import unguarded
 
 ROUTER = unguarded("/auth/oidc", "auth")
@@ -89,31 +97,41 @@ async def begin_login(provider: str, gateway: Here) -> Response:
     return answer
 
 
-@BACK.get("/{provider}/callback", responses=documents.problems(ErrorCode.NOT_FOUND))
+@BACK.get(
+    "/{provider}/callback",
+    response_model=Tokens,
+    responses=documents.problems(ErrorCode.NOT_FOUND) | HALF_DONE,
+)
 async def end_login(
     *,
     provider: str,
     request: Request,
-    response: Response,
     gateway: Here,
     asking: Asks,
     state: _Text = None,
     code: _Text = None,
     iss: _Text = None,
     error: _Text = None,
-) -> Tokens:
-    """End a login: the tokens of a session, for a browser that comes back with what the provider gave."""
+) -> Response:
+    """End a login: the tokens of a session, for a browser that comes back with what the provider gave.
+
+    Who has a second factor here gets a 202, unless the provider is trusted with it, and comes with it next.
+    """
     said = {"state": state, "code": code, "iss": iss, "error": error}
     twice = [name for name in said if len(request.query_params.getlist(name)) > 1]
     if twice:
         raise invalid(f"query.{twice[0]}", "Is there more than once.")
     query = {name: value for name, value in said.items() if value is not None}
     returned = Returned(query, request.cookies.get(cookie_name(gateway)))
-    opened = await gateway.identity.arrivals.end(provider, returned, asking)
-    response.delete_cookie(
+    entered = await gateway.identity.arrivals.end(provider, returned, asking)
+    if isinstance(entered, Open):
+        answer = JSONResponse((await tokens_of(gateway, entered)).model_dump(mode="json"))
+    else:
+        answer = second_factor_wanted(gateway, entered)
+    answer.delete_cookie(
         cookie_name(gateway), secure=_is_secure(gateway), httponly=True, samesite="lax"
     )
-    return await tokens_of(gateway, opened)
+    return answer
 
 
 @ROUTER.post(

@@ -3,15 +3,16 @@
 from typing import Annotated
 
 from fastapi import Depends
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from contracts.errors import ErrorCode
 from services.gateway import documents
 from services.gateway.bodies import body, documented
 from services.gateway.context import Here
+from services.gateway.identity.halfway import MAX_LENGTH
 from services.gateway.identity.proofs import Answer, Proof
 from services.gateway.identity.saying import Asks
-from services.gateway.routes.auth import Asked, Password, Token, Tokens, tokens_of
+from services.gateway.routes.auth import Asked, Password, Tokens, tokens_of
 from services.gateway.routes.factors import PasskeyOptions, User
 from services.gateway.routes.guard import personal, unguarded
 
@@ -20,16 +21,19 @@ KNOWN = personal("/auth", "second factors")
 _WITH_BODY = documents.problems(ErrorCode.UNSUPPORTED_MEDIA_TYPE)
 
 
+MfaToken = Annotated[str, Field(min_length=1, max_length=MAX_LENGTH)]
+
+
 class AskForPasskey(Asked):
     """A login that is half done."""
 
-    mfa_token: Token
+    mfa_token: MfaToken
 
 
 class SecondFactor(Proof):
     """A login that is half done, and what finishes it."""
 
-    mfa_token: Token
+    mfa_token: MfaToken
 
 
 class EnterByPasskey(Asked):

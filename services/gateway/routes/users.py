@@ -20,7 +20,7 @@ from contracts.identity import Role
 from contracts.vm.fields import Name
 from services.gateway import documents
 from services.gateway.bodies import body, documented
-from services.gateway.context import Gateway, Here
+from services.gateway.context import Gateway, Here, gateway_of
 from services.gateway.identity.emails import Email, folded
 from services.gateway.identity.oidc.binding import is_federated
 from services.gateway.identity.permission import Known, permit, require_fresh
@@ -44,6 +44,7 @@ async def managing(request: Request, caller: Known) -> Caller:
     if not caller.is_platform_admin:
         return await _permitted(request)
     act_as_service()  # users are in many projects
+    gateway_of(request).signatures.require(request, _PERMISSION)
     await require_fresh(request, _PERMISSION)
     return caller
 

@@ -14,23 +14,26 @@ from chassis.errors import HostlerError, Terminal
 from chassis.leases import Clock
 from chassis.outbox import say
 from chassis.problems import invalid
-from contracts.access.federation import IdentityRefused, IdentityUsed
-from contracts.access.identity import UserChanged
+from contracts.access.federation import IdentityRefused
+from contracts.access.identity import FactorAsked, UserChanged
 from contracts.errors import ErrorCode
 from services.gateway.identity.challenge import unauthenticated
+from services.gateway.identity.factors import kinds
+from services.gateway.identity.halfway import HalfLogins, Halfway
 from services.gateway.identity.methods import by_provider
 from services.gateway.identity.oidc.attempts import LIFETIME, Attempt, Attempts, begun
 from services.gateway.identity.oidc.binding import Arrived, Binding, NotLetInError, Why, note_used
 from services.gateway.identity.oidc.claims import Claims, roles_by
+from services.gateway.identity.oidc.entry import bind, drop_halves, has_ended
 from services.gateway.identity.oidc.provider import Provider, UntrustedError
 from services.gateway.identity.oidc.ruling import Changes, rule
 from services.gateway.identity.oidc.tables import PROVIDER_SESSIONS
 from services.gateway.identity.oidc.tokens import LoggedOut, check_id_token, check_logout_token
-from services.gateway.identity.once import use, was_used
-from services.gateway.identity.saying import Asking, told, user
+from services.gateway.identity.once import use
+from services.gateway.identity.saying import SOURCE, Asking, told
 from services.gateway.identity.sessions import Open, Sessions
 from services.gateway.identity.tables import SESSIONS
-from services.gateway.identity.users import change
+from services.gateway.identity.users import change, find
 
 _CODE = 4096
 _SHOWN = 60
@@ -54,8 +57,9 @@ class Arrivals:
         providers: Mapping[str, Provider],
         attempts: Attempts,
         sessions: Sessions,
-        binding: Binding,
         *,
+        binding: Binding,
+        halves: HalfLogins,
         public_url: str,
         projects: Collection[str],
         logged_out_url: str | None,
@@ -67,6 +71,7 @@ class Arrivals:
         self._attempts = attempts
         self._sessions = sessions
         self._binding = binding
+        self._halves = halves
         self._public_url = public_url
         self._projects = projects
         self._logged_out_url = logged_out_url
@@ -82,8 +87,11 @@ class Arrivals:
         )
         return url, self._attempts.write(attempt)
 
-    async def end(self, name: str, returned: Returned, asking: Asking) -> Open:
-        """A session for somebody who comes back; a 401 or 403, of which the audit is told why."""
+    async def end(self, name: str, returned: Returned, asking: Asking) -> Open | Halfway:
+        """A session for somebody who comes back, or half of one where a second factor is asked for.
+
+        A 401 or 403 otherwise, of which the audit is told why.
+        """
         provider = self._provider(name)
         attempt = self._attempts.read(returned.cookie)
         state = returned.query.get("state", "")
@@ -157,37 +165,41 @@ class Arrivals:
         more = await provider.userinfo(granted.access_token, str(claims["sub"]))
         return {**more, **claims}
 
-    async def _let_in(self, arrived: Arrived) -> Open:
-        """The session, in one transaction with all that this login changes."""
-        issuer, sid = arrived.provider.settings.issuer, _sid(arrived.claims)
+    async def _let_in(self, arrived: Arrived) -> Open | Halfway:
+        """What they are given, in one transaction with all that this login changes."""
         wanted = roles_by(arrived.provider.settings.rules, arrived.claims)
         wanted = {p: role for p, role in wanted.items() if p in self._projects}
         async with self.database.session() as session:
-            if sid is not None and await was_used(session, issuer, f"ended:{sid}"):
+            if await has_ended(session, arrived.entry):
                 raise UntrustedError("the session at the provider has ended")
             row, now = await self._binding.user_of(session, arrived), self.clock()
             changes = await rule(session, row.id, wanted, now)
-            await change(session, row.id, now, retoken=bool(changes), logged_in_at=now)
+            await change(session, row.id, now, retoken=bool(changes))
             await note_used(session, arrived, now)
-            opened = await self._sessions.open(session, row.id, arrived.asking, by_provider(now))
-            kept = PROVIDER_SESSIONS.insert().values(
-                session_id=opened.id, issuer=issuer, subject=arrived.subject, sid=sid
-            )
-            await session.execute(kept)
-            await self._tell(session, row, opened, changes, arrived)
+            await self._tell_roles(session, row, changes, arrived)
+            given = await self._open(session, row.id, arrived)
         self._sessions.forget()
+        return given
+
+    async def _open(self, session: AsyncSession, user_id: UUID, arrived: Arrived) -> Open | Halfway:
+        """A session; where the provider is not trusted with that, a second factor comes before it."""
+        asking, now = arrived.asking, self.clock()
+        is_asked = arrived.provider.settings.second_factor == "ask"
+        if is_asked and (held := await kinds(session, user_id)):
+            asked = FactorAsked(user_id=user_id, address=asking.address)
+            said = told(asked, now, subject=user_id, actor=SOURCE, request_id=asking.request_id)
+            await say(session, said)
+            row = await find(session, user_id)
+            return await self._halves.begin(session, row, held, arrived.entry)
+        await change(session, user_id, now, retoken=False, logged_in_at=now)
+        opened = await self._sessions.open(session, user_id, asking, by_provider(now))
+        await bind(session, opened, arrived.entry, self._sessions, asking)
         return opened
 
-    async def _tell(
-        self,
-        session: AsyncSession,
-        row: Row[Any],
-        opened: Open,
-        changes: Changes,
-        arrived: Arrived,
+    async def _tell_roles(
+        self, session: AsyncSession, row: Row[Any], changes: Changes, arrived: Arrived
     ) -> None:
-        now, name = self.clock(), arrived.provider.name
-        asking, actor = arrived.asking, f"oidc:{arrived.provider.name}"
+        now, asking, actor = self.clock(), arrived.asking, f"oidc:{arrived.provider.name}"
         for project, (old, new) in changes.items():
             sides = [{"role": each and each.value} for each in (old, new)]
             changed = UserChanged(user_id=row.id, old=dict(sides[0]), new=dict(sides[1]))
@@ -200,11 +212,6 @@ class Arrivals:
                 project=project,
             )
             await say(session, message)
-        used = IdentityUsed(
-            user_id=row.id, session_id=opened.id, provider=name, address=asking.address
-        )
-        message = told(used, now, subject=row.id, actor=user(row.id), request_id=asking.request_id)
-        await say(session, message)
 
     async def _close(
         self, session: AsyncSession, provider: Provider, said: LoggedOut, asking: Asking
@@ -212,6 +219,7 @@ class Arrivals:
         theirs = PROVIDER_SESSIONS.c.issuer == provider.settings.issuer
         if said.subject is not None:
             theirs &= PROVIDER_SESSIONS.c.subject == said.subject
+            await drop_halves(session, provider.settings.issuer, said.subject)
         if said.sid is not None:
             theirs &= PROVIDER_SESSIONS.c.sid == said.sid
         which: ColumnElement[bool] = SESSIONS.c.id.in_(
@@ -258,8 +266,3 @@ class _ReplayedError(Exception):
 
 class _SaidNoError(Exception):
     """The provider, or who speaks for it, gave no code."""
-
-
-def _sid(claims: Claims) -> str | None:
-    said = claims.get("sid")
-    return said if isinstance(said, str) and said else None

@@ -15,8 +15,10 @@ from contracts.access.identity import UserActivated
 from services.gateway.identity.emails import Email
 from services.gateway.identity.links import Links
 from services.gateway.identity.oidc.claims import Claims
+from services.gateway.identity.oidc.entry import LONGEST, Entry
 from services.gateway.identity.oidc.provider import Provider
 from services.gateway.identity.oidc.tables import IDENTITIES
+from services.gateway.identity.post import Post
 from services.gateway.identity.saying import Asking, told
 from services.gateway.identity.users import NewUser, UserState, add, by_email, change, find
 from services.gateway.locks import exclusively
@@ -55,6 +57,14 @@ class Arrived:
         return str(self.claims["sub"])
 
     @property
+    def entry(self) -> Entry:
+        """By which login they come; a session id that is too long to log out by is none."""
+        said = self.claims.get("sid")
+        sid = said if isinstance(said, str) and 0 < len(said) <= LONGEST else None
+        issuer = self.provider.settings.issuer
+        return Entry(provider=self.provider.name, issuer=issuer, subject=self.subject, sid=sid)
+
+    @property
     def email(self) -> str:
         """The address that the provider says is theirs; NotLetInError if it does not."""
         is_theirs = self.claims.get("email_verified") is True or self.provider.settings.trust_email
@@ -76,8 +86,9 @@ class Arrived:
 class Binding:
     """Finds, links and makes users."""
 
-    def __init__(self, links: Links) -> None:
+    def __init__(self, links: Links, post: Post) -> None:
         self._links = links
+        self._post = post
 
     async def user_of(self, session: AsyncSession, arrived: Arrived) -> Row[Any]:
         """The active user of an identity, locked; NotLetInError."""
@@ -128,6 +139,7 @@ class Binding:
         other = (await session.execute(select(IDENTITIES.c.subject).where(theirs))).first()
         if not arrived.provider.settings.link_by_email or known.is_admin or other is not None:
             raise NotLetInError("taken", known.id)
+        await self._post.take(session, "identity_linked", known.email)
         if known.state == UserState.INVITED.value:
             now = self._links.clock()
             await change(session, known.id, now, retoken=True, state=UserState.ACTIVE.value)

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Generic, TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import httpx
 from joserfc.errors import JoseError
@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from chassis.errors import Retry
 from chassis.leases import Clock
 from services.gateway.identity.oidc.claims import Claims
+from services.gateway.identity.oidc.proof import UnusableKeyError, by_basic, by_key, by_post
 from services.gateway.identity.oidc.settings import OidcProvider, is_safe
 from services.gateway.identity.web import RETRY, Web
 
@@ -103,6 +104,7 @@ class Provider:
         self.name = name
         self.settings = settings
         self.web = Web(f"The provider {name!r}", timeout, transport)
+        self._clock = clock
         self._metadata = Kept(self._discover, clock)
         self._keys = Kept(self._read_keys, clock)
 
@@ -148,17 +150,12 @@ class Provider:
             "code_verifier": verifier,
             "redirect_uri": redirect_uri,
         }
-        name, secret = self.settings.client_id, self.settings.secret()
-        if "client_secret_basic" in metadata.token_endpoint_auth_methods_supported:
-            # RFC 6749, 2.3.1: both are encoded like a form before they are like a header.
-            basic = httpx.BasicAuth(quote(name, safe=""), quote(secret, safe=""))
-            request = httpx.Request("POST", metadata.token_endpoint)
-            headers["Authorization"] = next(basic.auth_flow(request)).headers["Authorization"]
-        else:
-            form |= {"client_id": name, "client_secret": secret}
+        form |= self._proof(metadata)
+        if self._is_basic(metadata):
+            headers["Authorization"] = by_basic(self.settings)
         answer = await self.web.ask("POST", metadata.token_endpoint, headers=headers, form=form)
         if answer.body.get("error") == "invalid_client":
-            LOG.error("the provider %s does not know this gateway by its secret", self.name)
+            LOG.error("the provider %s does not know this gateway by its proof", self.name)
             raise self.web.down("it does not know this gateway")
         if not answer.is_ok:
             raise UntrustedError("the code does not hold")
@@ -166,6 +163,24 @@ class Provider:
             return Granted.model_validate(answer.body)
         except ValidationError as error:
             raise UntrustedError("it gave no ID token") from error
+
+    def _is_basic(self, metadata: Metadata) -> bool:
+        by_secret = self.settings.client_key_file is None
+        return by_secret and (
+            "client_secret_basic" in metadata.token_endpoint_auth_methods_supported
+        )
+
+    def _proof(self, metadata: Metadata) -> dict[str, str]:
+        """What the form says of who the gateway is."""
+        if self._is_basic(metadata):
+            return {}
+        if self.settings.client_key_file is None:
+            return by_post(self.settings)
+        try:
+            return by_key(self.settings, metadata.token_endpoint, self._clock())
+        except (UnusableKeyError, OSError) as error:
+            LOG.error("the key for the provider %s cannot be used: %s", self.name, error)  # noqa: TRY400
+            raise self.web.down("this gateway has no usable key") from error
 
     async def userinfo(self, access_token: str | None, subject: str) -> Claims:
         """What it says besides about whom it gave the token for (OpenID Connect Core 5.3)."""

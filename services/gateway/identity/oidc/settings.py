@@ -1,7 +1,7 @@
 """What the gateway is told about providers by which users log in."""
 
 from datetime import timedelta
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -50,23 +50,31 @@ class OidcProvider(BaseModel):
     client_id: str = Field(min_length=1)
     client_secret: SecretStr | None = None
     client_secret_file: FilePath | None = None
+    client_key_file: FilePath | None = None
+    """A private JWK, for `private_key_jwt` in place of a secret."""
     scopes: list[str] = ["openid", "profile", "email"]
     userinfo: bool = True
     rules: list[ClaimRule] = []
     create_users: bool = True
     link_by_email: bool = False
     trust_email: bool = False
+    second_factor: Literal["ask", "trust"] = "ask"
+    """Whether who has a second factor here is asked for it, or the provider is trusted to have been."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        if (self.client_secret is None) is (self.client_secret_file is None):
-            raise ValueError("give client_secret or client_secret_file")
+        ways = (self.client_secret, self.client_secret_file, self.client_key_file)
+        if sum(each is not None for each in ways) != 1:
+            raise ValueError("give one of client_secret, client_secret_file and client_key_file")
         if "openid" not in self.scopes:
             raise ValueError("scopes have to hold openid")
         return self
 
     def secret(self) -> str:
-        """What the gateway proves itself with; the file is read each time, so it may be changed."""
+        """What the gateway proves itself with; the file is read each time, so it may be changed.
+
+        Only where there is no key.
+        """
         if self.client_secret is not None:
             return self.client_secret.get_secret_value()
         assert self.client_secret_file is not None  # noqa: S101 - the validator's word

@@ -9,13 +9,13 @@ from joserfc import jws, jwt
 from joserfc.errors import JoseError
 
 from services.gateway.identity.oidc.claims import Claims
+from services.gateway.identity.oidc.entry import LONGEST
 from services.gateway.identity.oidc.provider import Provider, UntrustedError
 
 SKEW = timedelta(seconds=60)
 OLDEST = timedelta(minutes=10)
 """A token that was signed longer ago is not what was asked for now."""
 MAX_LENGTH = 65536
-_LONGEST_NAME = 255
 _ALGORITHMS = {
     *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
     *("ES256", "ES384", "ES512", "EdDSA", "Ed25519"),
@@ -115,7 +115,7 @@ def _header(token: str) -> Mapping[str, Any]:
 
 def _name(claims: Mapping[str, Any], claim: str) -> str:
     said = claims.get(claim)
-    if not isinstance(said, str) or not 0 < len(said) <= _LONGEST_NAME or "\x00" in said:
+    if not isinstance(said, str) or not 0 < len(said) <= LONGEST or "\x00" in said:
         raise UntrustedError(f"{claim} is none")
     return said
 

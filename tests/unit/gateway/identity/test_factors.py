@@ -303,6 +303,7 @@ async def test_with_the_last_factor_the_recovery_codes_go(ada: Person, box: Post
     await deliver(ada.gateway)
     gone = await ada.ask("DELETE", f"/v1/me/factors/{ada.factor_id}")
     assert gone.status_code == 204
+    await ada.renew()
     assert (await ada.ask("GET", "/v1/me/factors")).json() == {
         "items": [],
         "recovery_codes_left": 0,

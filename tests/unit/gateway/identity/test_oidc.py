@@ -1,15 +1,11 @@
 """What a provider signs is believed only as its standards allow; roles come and go with claims."""
 
-import hmac
-import json
-from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
-from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey, RSAKey
 from pydantic import JsonValue
 
@@ -21,88 +17,18 @@ from services.gateway.context import Gateway
 from services.gateway.identity.oidc.claims import ClaimRule, roles_by
 from services.gateway.identity.oidc.provider import APART
 from tests.unit.gateway.conftest import NewGateway
-from tests.unit.gateway.identity.world import CHEAP, bearer, make_user, nobody, try_login
+from tests.unit.gateway.identity.federated import (
+    LOGOUT,
+    RULES,
+    SECRET,
+    Fake,
+    enter,
+    federated,
+    log_out_there,
+)
+from tests.unit.gateway.identity.world import bearer, make_user, nobody, try_login
 
-ISSUER = "https://id.example.org"
-SECRET = "s3cret-of-the-client-0123456789abcdef"
-LOGOUT = "http://schemas.openid.net/event/backchannel-logout"
-RULES = [
-    {"claim": "groups", "equals": "ops", "project": "demo", "role": "operator"},
-    {"claim": "groups", "equals": "chiefs", "project": "demo", "role": "admin"},
-    {"claim": "groups", "equals": "ops", "project": "nowhere", "role": "admin"},
-]
 Change = Callable[["Fake"], None]
-
-
-def forged(header: dict[str, Any], claims: dict[str, Any], secret: bytes) -> str:
-    """What no library signs: with HMAC by a secret that is none, or not at all."""
-    parts = [urlsafe_b64encode(json.dumps(each).encode()).rstrip(b"=") for each in (header, claims)]
-    text = b".".join(parts)
-    mark = hmac.digest(secret, text, "sha256") if secret else b""
-    return (text + b"." + urlsafe_b64encode(mark).rstrip(b"=")).decode()
-
-
-class Fake(httpx.AsyncBaseTransport):
-    """A provider in memory, which says what a test has it say."""
-
-    def __init__(self, clock: VirtualClock) -> None:
-        self.clock = clock
-        self.key = RSAKey.generate_key(2048, {"kid": "one", "use": "sig"})
-        self.shown: list[RSAKey | ECKey] = [self.key]
-        self.signed_with: Any = self.key
-        self.forges_with: bytes | None = None
-        self.header: dict[str, Any] = {"alg": "RS256", "kid": "one"}
-        self.claims: dict[str, Any] = {}
-        self.metadata: dict[str, Any] = {}
-        self.groups: list[str] = ["ops"]
-        self.asked: list[str] = []
-        self.nonce = ""
-        self.is_down = False
-        self.userinfo: dict[str, Any] = {}
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        path = request.url.path
-        self.asked.append(path)
-        if self.is_down:
-            raise httpx.ConnectError("gone")
-        match path:
-            case "/.well-known/openid-configuration":
-                return httpx.Response(200, json=self._metadata())
-            case "/jwks":
-                shown = [key.as_dict(private=False) for key in self.shown]
-                return httpx.Response(200, json={"keys": [{"kty": "odd"}, *shown]})
-            case "/userinfo":
-                return httpx.Response(200, json={"sub": "s-1", **self.userinfo})
-            case _:
-                token = self.sign({"nonce": self.nonce, "groups": self.groups})
-                return httpx.Response(200, json={"id_token": token, "access_token": "at"})
-
-    def _metadata(self) -> dict[str, Any]:
-        return {
-            "issuer": ISSUER,
-            "authorization_endpoint": f"{ISSUER}/auth",
-            "token_endpoint": f"{ISSUER}/token",
-            "jwks_uri": f"{ISSUER}/jwks",
-            "userinfo_endpoint": f"{ISSUER}/userinfo",
-            "id_token_signing_alg_values_supported": ["RS256", "ES256", "HS256", "none"],
-            **self.metadata,
-        }
-
-    def sign(self, more: dict[str, Any]) -> str:
-        now = int(self.clock().timestamp())
-        claims: dict[str, Any] = {
-            "iss": ISSUER,
-            "aud": "hostler",
-            "sub": "s-1",
-            "iat": now,
-            "exp": now + 300,
-        }
-        claims |= {"email": "ada@example.org", "email_verified": True, **more, **self.claims}
-        claims = {name: value for name, value in claims.items() if value is not None}
-        algorithms = ["RS256", "ES256", "HS256"]
-        if self.forges_with is not None:
-            return forged(self.header, claims, self.forges_with)
-        return jwt.encode(self.header, claims, self.signed_with, algorithms=algorithms)
 
 
 @pytest.fixture
@@ -112,20 +38,7 @@ def fake(clock: VirtualClock) -> Fake:
 
 @pytest.fixture
 async def gateway(new_gateway: NewGateway, fake: Fake) -> Gateway:
-    provider = {"issuer": ISSUER, "client_id": "hostler", "client_secret": SECRET, "rules": RULES}
-    made = await new_gateway(password_memory=CHEAP, oidc_providers={"corp": provider})
-    made.identity.arrivals.providers["corp"].web.transport = fake
-    return made
-
-
-async def enter(gateway: Gateway, fake: Fake, *, nonce: str | None = None) -> httpx.Response:
-    async with nobody(gateway) as using:
-        sent = await using.get("/v1/auth/oidc/corp/login")
-        assert sent.status_code == 303, sent.text
-        query = parse_qs(urlsplit(sent.headers["location"]).query)
-        fake.nonce = query["nonce"][0] if nonce is None else nonce
-        params = {"state": query["state"][0], "code": "c"}
-        return await using.get("/v1/auth/oidc/corp/callback", params=params)
+    return await federated(new_gateway, fake)
 
 
 async def roles(gateway: Gateway, answer: httpx.Response) -> dict[str, str]:
@@ -307,12 +220,6 @@ async def test_a_provider_that_goes_in_the_middle_of_a_login_leaves_nothing(
     assert (await enter(gateway, fake)).status_code == 200
 
 
-async def logged_out(gateway: Gateway, token: str) -> int:
-    async with nobody(gateway) as using:
-        path = "/v1/auth/oidc/corp/backchannel-logout"
-        return (await using.post(path, data={"logout_token": token})).status_code
-
-
 async def test_a_logout_token_is_good_once_and_only_if_it_is_one(
     gateway: Gateway, fake: Fake
 ) -> None:
@@ -328,12 +235,12 @@ async def test_a_logout_token_is_good_once_and_only_if_it_is_one(
         {**event, "iat": 1},
     ]
     for wrong in wrongs:
-        assert await logged_out(gateway, fake.sign(wrong)) == 400, wrong
-    assert await logged_out(gateway, "x.y.z") == 400
+        assert await log_out_there(gateway, fake.sign(wrong)) == 400, wrong
+    assert await log_out_there(gateway, "x.y.z") == 400
     assert (await roles(gateway, tokens)) == {"demo": "operator"}
     token = fake.sign(event)
-    assert await logged_out(gateway, token) == 200
-    assert await logged_out(gateway, token) == 400
+    assert await log_out_there(gateway, token) == 200
+    assert await log_out_there(gateway, token) == 400
     async with bearer(gateway, tokens.json()) as using:
         assert (await using.get("/v1/me")).status_code == 401
 
@@ -342,7 +249,7 @@ async def test_a_logout_that_is_told_before_the_login_ends_is_not_forgotten(
     gateway: Gateway, fake: Fake
 ) -> None:
     event: dict[str, Any] = {"events": {LOGOUT: {}}, "jti": "j-2", "sid": "at-the-provider"}
-    assert await logged_out(gateway, fake.sign(event)) == 200
+    assert await log_out_there(gateway, fake.sign(event)) == 200
     fake.claims = {"sid": "at-the-provider"}
     assert (await enter(gateway, fake)).status_code == 401
 
@@ -358,3 +265,39 @@ def test_a_rule_asks_for_the_whole_value_and_the_greatest_role_holds() -> None:
         assert roles_by(rules, {"groups": groups}) == {}, groups
     assert roles_by([nested], {"realm": {"roles": ["x"]}}) == {"demo": Role.VIEWER}
     assert roles_by([dotted], {"https://a.b/c": "x"}) == {"demo": Role.VIEWER}
+
+
+def _said(answer: httpx.Response) -> dict[str, str]:
+    """The one cookie of an answer: its name, and its attributes by small letters."""
+    [said] = answer.headers.get_list("set-cookie")
+    first, *rest = [each.partition("=") for each in said.split("; ")]
+    return {"name": first[0], **{name.lower(): value for name, _, value in rest}}
+
+
+@pytest.mark.parametrize(
+    ("scheme", "named"),
+    [
+        ("http", {"name": "hostler-login"}),
+        ("https", {"name": "__Host-hostler-login", "secure": ""}),
+    ],
+)
+async def test_the_cookie_of_a_login_is_for_its_site_alone_and_goes_with_the_login(
+    new_gateway: NewGateway, fake: Fake, scheme: str, named: dict[str, str]
+) -> None:
+    url = f"{scheme}://hostler.example.org"
+    gateway = await federated(new_gateway, fake, public_url=url)
+    # No Domain: no other host of the site gets it, either.
+    always = {"httponly": "", "samesite": "lax", "path": "/"} | named
+    transport = httpx.ASGITransport(gateway.app)
+    async with httpx.AsyncClient(transport=transport, base_url=url) as browser:
+        sent = await browser.get("/v1/auth/oidc/corp/login")
+        assert _said(sent) == always | {"max-age": "600"}
+        query = parse_qs(urlsplit(sent.headers["location"]).query)
+        fake.nonce = query["nonce"][0]
+        params = {"state": query["state"][0], "code": "c"}
+        back = await browser.get("/v1/auth/oidc/corp/callback", params=params)
+        assert back.status_code == 200, back.text
+        gone = _said(back)
+        assert gone.pop("expires")
+        assert gone == always | {"max-age": "0"}
+        assert not browser.cookies

@@ -214,6 +214,7 @@ async def test_who_has_to_have_a_factor_may_only_enrol_until_they_have(
     await ada.enrol()
     assert (await ada.ask("GET", "/v1/vms")).status_code == 200
     await ada.ask("DELETE", f"/v1/me/factors/{ada.factor_id}")
+    await ada.renew()
     assert (await ada.ask("GET", "/v1/vms")).status_code == 403
 
 

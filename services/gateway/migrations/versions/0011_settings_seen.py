@@ -1,0 +1,12 @@
+"""What the service was last told from its environment."""
+
+from alembic import op
+
+from chassis.migrations import create_chassis_v2
+
+revision = "0011"
+down_revision = "0009"
+
+
+def upgrade() -> None:
+    create_chassis_v2(op)
