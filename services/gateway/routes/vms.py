@@ -23,7 +23,13 @@ from services.gateway.reading import vms
 from services.gateway.reading.pages import page_of
 from services.gateway.resources import Operation, Vm
 from services.gateway.routes import history
-from services.gateway.routes.answers import Key, accept, answer, command_responses
+from services.gateway.routes.answers import (
+    Key,
+    accept,
+    answer,
+    answer_plain,
+    command_responses,
+)
 from services.gateway.routes.guard import guarded
 from services.gateway.tables import VMS
 from services.gateway.trial import Trial
@@ -128,7 +134,7 @@ async def show_vm(
         return await history.show_at(gateway, caller, vm_id, at, request_id)
     async with gateway.database.reading() as session:
         row = await vms.find(session, caller.project_id, vm_id)
-    return answer(vms.shown(row), {"ETag": etag(row.revision)})
+    return answer_plain(vms.plain(row), {"ETag": etag(row.revision)})
 
 
 @ROUTER.patch(
