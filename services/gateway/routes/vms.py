@@ -11,7 +11,7 @@ from contracts.vm.commands import Create, Delete, Update
 from contracts.vm.states import VmState
 from services.gateway import documents
 from services.gateway.bodies import body, documented
-from services.gateway.context import Here, RequestId
+from services.gateway.context import Here, RequestId, gateway_of, request_id_of
 from services.gateway.etags import IfMatch, etag
 from services.gateway.identity.permission import Viewer, permit
 from services.gateway.intake import Asked
@@ -124,14 +124,14 @@ async def list_vms(
 async def show_vm(
     *,
     vm_id: UUID,
-    request_id: RequestId,
-    gateway: Here,
+    request: Request,
     caller: Viewer,
     at: Annotated[Moment | None, Query(description="As it was then; ISO 8601.")] = None,
 ) -> Response:
     """Show a VM, with the operation under way; with `at`, what was last seen of it by then."""
+    gateway = gateway_of(request)  # asked for most often: each dependency costs as much as this
     if at is not None:
-        return await history.show_at(gateway, caller, vm_id, at, request_id)
+        return await history.show_at(gateway, caller, vm_id, at, request_id_of(request))
     async with gateway.database.reading() as session:
         row = await vms.find(session, caller.project_id, vm_id)
     return answer_plain(vms.plain(row), {"ETag": etag(row.revision)})
