@@ -49,6 +49,19 @@ _LIMITS = {
 _RETRY = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait."}}
 _LIMITED = {"200", "201", "202", "204", "429"}
 _RETRIED = {"429", "503"}
+_KEY = {
+    "type": "apiKey",
+    "in": "header",
+    "name": "X-API-Key",
+    "description": "`hk_…`, made with POST /v1/api-keys.",
+}
+_BEARER = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "JWT",
+    "description": "An access token of POST /v1/auth/login, of a provider's callback, or, for "
+    "service accounts, of POST /v1/auth/token. `X-Project-Id` chooses one of a user's projects.",
+}
 _KEYSTONE = {
     "type": "apiKey",
     "in": "header",
@@ -60,6 +73,10 @@ _CLIENT: dict[str, object] = {
     "description": "How a service account gets its access token, which is sent as `Bearer`.",
     "flows": {"clientCredentials": {"tokenUrl": "/v1/auth/token", "scopes": {}}},
 }
+_SCHEMES = {"ApiKey": _KEY, "Bearer": _BEARER, "Keystone": _KEYSTONE, "ServiceAccount": _CLIENT}
+SECURITY: list[dict[str, list[str]]] = [{name: []} for name in _SCHEMES]
+"""The ways to ask: said of each route that has a guard, which reads them by itself. As dependencies
+of FastAPI's they would cost every request more than the look-up of its key."""
 _DEFINITIONS = {"HTTPValidationError", "ValidationError"}
 
 
@@ -85,7 +102,7 @@ def openapi(app: FastAPI, *bodies: type[BaseModel]) -> dict[str, Any]:
             tags=app.openapi_tags,
         )
         _add_schemas(made, *bodies, *VM_COMMANDS.carries)
-        _add_schemes(made)
+        made["components"]["securitySchemes"] = _SCHEMES
         _tell_truth(made)
         app.openapi_schema = made
     return app.openapi_schema
@@ -99,15 +116,6 @@ def _add_schemas(made: dict[str, Any], *models: type[BaseModel]) -> None:
         schemas[model.__name__] = schema
     for name in _DEFINITIONS:
         schemas.pop(name, None)
-
-
-def _add_schemes(made: dict[str, Any]) -> None:
-    """The ways to ask that need no dependency of their own before each route."""
-    made["components"]["securitySchemes"] |= {"Keystone": _KEYSTONE, "ServiceAccount": _CLIENT}
-    for path in made["paths"].values():
-        for operation in path.values():
-            if "security" in operation:
-                operation["security"] += [{"Keystone": []}, {"ServiceAccount": []}]
 
 
 def _tell_truth(made: dict[str, Any]) -> None:

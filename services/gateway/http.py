@@ -4,9 +4,8 @@ import asyncio
 import logging
 import re
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import cast
 
 from fastapi import Request, Response
@@ -16,6 +15,7 @@ from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uuid_utils import uuid4
 
 from chassis import problems
 from chassis.database import act_again, act_as_service
@@ -312,8 +312,9 @@ class Passage:
         while self._held:
             self._held.pop()()
         template = str(getattr(self.scope.get("route"), "path", "none"))
-        REQUESTS.labels(self.method, template, str(self.status)).inc()
-        SECONDS.labels(self.method, template).observe(time.perf_counter() - self._began)
+        count, seconds = _series(self.method, template, self.status)
+        count.inc()
+        seconds.observe(time.perf_counter() - self._began)
         if self.status >= _REFUSED:
             LOG.info("%s %s answered %d", self.method, template, self.status)
 
@@ -327,7 +328,8 @@ class Passage:
             more.append((b"connection", b"close"))
         if self.status == _NOT_ALLOWED and self.allowed:
             more.append((b"allow", self.allow.encode()))
-        more = [each for each in message["headers"] if each[0] not in dict(more)] + more
+        ours = {name for name, _ in more}
+        more = [each for each in message["headers"] if each[0] not in ours] + more
         if not said.get(b"content-type", b"").startswith(b"text/html"):
             more += [each for each in _FOR_DATA if each[0] not in said]
         return more
@@ -339,6 +341,12 @@ def _streams(route: APIRoute) -> bool:
     return isinstance(made, type) and issubclass(made, StreamingResponse)
 
 
+@lru_cache(maxsize=4096)
+def _series(method: str, template: str, status: int) -> tuple[Counter, Histogram]:
+    """The metrics of such an answer; there are no more of them than routes can answer."""
+    return REQUESTS.labels(method, template, str(status)), SECONDS.labels(method, template)
+
+
 def passage_of(request: Request) -> Passage:
     """The passage of a request through the door."""
     return cast("Passage", request.state.passage)
@@ -347,4 +355,4 @@ def passage_of(request: Request) -> Passage:
 def _request_id(scope: Scope) -> str:
     """The caller's own id if it is well-formed, else a new one."""
     said = Headers(scope=scope).get(REQUEST_ID, "")
-    return said if _REQUEST_ID.fullmatch(said) else f"req-{uuid.uuid4()}"
+    return said if _REQUEST_ID.fullmatch(said) else f"req-{uuid4()}"

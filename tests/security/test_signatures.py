@@ -405,6 +405,34 @@ async def test_an_unknown_a_revoked_and_anothers_key_sign_nothing(signer: Signer
         assert (await caller.post("/v1/vms", json=CREATE, auth=signing)).status_code == 401
 
 
+async def test_a_gateway_that_knows_a_key_hears_at_once_that_it_was_revoked(
+    signer: Signer, new_gateway: NewGateway
+) -> None:
+    other = await new_gateway(signed_permissions=POLICY)
+    mine = f"/v1/signing-keys/{signer.key_id}"
+    async with client(other, ADMIN_KEY) as there:
+        for _ in range(2):
+            listed = await there.get("/v1/vms", auth=signer.signing)
+            assert listed.status_code == 200, listed.text
+        assert (await signer.caller.delete(mine, auth=signer.signing)).status_code == 204
+        for _ in range(2):
+            answer = await there.get("/v1/vms", auth=signer.signing)
+            assert answer.status_code == 401
+            assert "no signing key" in answer.json()["detail"]
+
+
+async def test_a_key_that_is_known_for_one_caller_signs_nothing_for_another(
+    signer: Signer,
+) -> None:
+    await signer.accepted(signer.signed())
+    wanted = {"name": "ci", "role": "admin"}
+    ci = await signer.caller.post("/v1/api-keys", json=wanted, auth=signer.signing)
+    async with client(signer.gateway, ci.json()["key"]) as caller:
+        answer = await caller.post("/v1/vms", json=CREATE, auth=signer.signing)
+    assert answer.status_code == 401
+    assert "no signing key" in answer.json()["detail"]
+
+
 async def test_another_projects_key_signs_nothing_here(
     signer: Signer,
 ) -> None:

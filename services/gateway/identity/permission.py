@@ -6,7 +6,7 @@ from typing import Annotated, cast
 from uuid import UUID
 
 from fastapi import Depends, Request
-from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security.utils import get_authorization_scheme_param
 
 from chassis.errors import Terminal
 from chassis.identity import Caller
@@ -26,20 +26,7 @@ from services.gateway.identity.tokens import Bearer
 from services.gateway.policy.override import OVERRIDE, overriding
 from services.gateway.policy.sharing import Standing, standing_of, user_behind
 
-HEADER = APIKeyHeader(
-    name="X-API-Key",
-    scheme_name="ApiKey",
-    description="`hk_…`, made with POST /v1/api-keys.",
-    auto_error=False,
-)
-BEARER = HTTPBearer(
-    bearerFormat="JWT",
-    scheme_name="Bearer",
-    description="An access token of POST /v1/auth/login, of a provider's callback, or, for service "
-    "accounts, of POST /v1/auth/token. `X-Project-Id` chooses one of a user's projects.",
-    auto_error=False,
-)
-Credentials = HTTPAuthorizationCredentials
+KEY_HEADER = "X-API-Key"
 STEP_UP = "step_up"
 """What stands in `access.refused` where a second factor is missing."""
 _READING = {"GET", "HEAD"}
@@ -54,13 +41,13 @@ async def recognize(request: Request) -> Caller | None:
 
     As they stand now: with what policy and project give them.
     """
-    gateway, key, token = gateway_of(request), request.headers.get("X-API-Key"), _token(request)
-    caller = await _recognized(request, key, token)
+    gateway = gateway_of(request)
+    caller = await _recognized(gateway, request)
     return await settle(gateway, caller) if caller is not None else None
 
 
-async def _recognized(request: Request, key: str | None, token: str) -> Caller | None:
-    gateway = gateway_of(request)
+async def _recognized(gateway: Gateway, request: Request) -> Caller | None:
+    key, token = request.headers.get(KEY_HEADER), _token(request)
     if key:
         return await gateway.keys.check(key)
     if not token:
@@ -71,22 +58,20 @@ async def _recognized(request: Request, key: str | None, token: str) -> Caller |
     return _acting(request, bearer) if bearer is not None else None
 
 
-async def identify(request: Request, key: str | None, credentials: Credentials | None) -> Caller:
+async def identify(request: Request) -> Caller:
     """Who is asking, in whichever project; a 401 without one valid credential, or with two."""
-    gateway = gateway_of(request)
-    if _is_doubled(request, key, credentials):
+    gateway, key, token = gateway_of(request), request.headers.get(KEY_HEADER), _token(request)
+    if _is_doubled(gateway, request, key, token):
         raise unauthenticated("Send a key or a token, not both.")
-    if key:
-        caller = await gateway.keys.check(key)
-        if caller is None:
-            raise unauthenticated()
-        return caller
-    if credentials is None:
-        found = await _from_keystone(request)
-        if found is None:
-            raise unauthenticated()
-        return found
-    token = credentials.credentials
+    if token:
+        return await _by_token(gateway, request, token)
+    found = await (gateway.keys.check(key) if key else _from_keystone(request))
+    if found is None:
+        raise unauthenticated()
+    return found
+
+
+async def _by_token(gateway: Gateway, request: Request, token: str) -> Caller:
     if is_of_service(token):
         service = await gateway.identity.service_tokens.caller(token)
         if service is None:
@@ -141,15 +126,15 @@ def permit(role: Role, permission: str) -> Permit:
     PERMISSIONS[permission] = role
 
     async def permitted(request: Request) -> Caller:
-        gateway, caller = gateway_of(request), await caller_of(request)
+        gateway, caller, is_tried = gateway_of(request), await caller_of(request), is_dry(request)
         note_permission(request, permission)
         needed = gateway.policy.needed(permission, role)
         if caller.is_private or not caller.may(needed, permission):
             caller = await on_vm(gateway, caller, **_ids(request))
-        if is_dry(request) and caller.may(gateway.policy.needed(*LOOKS), LOOKS[0]):
+        if is_tried and caller.may(gateway.policy.needed(*LOOKS), LOOKS[0]):
             return caller
         caller.needs(needed, permission)
-        if not is_dry(request):
+        if not is_tried:
             gateway.signatures.require(request, permission)
             await require_fresh(request, permission)
         return caller
@@ -159,6 +144,8 @@ def permit(role: Role, permission: str) -> Permit:
 
 def is_dry(request: Request) -> bool:
     """Whether a command is only tried: routes that cannot be refuse the parameter before this."""
+    if not request.scope["query_string"]:
+        return False
     said = request.query_params.get("dry_run", "").lower()
     return said in {"true", "1", "yes", "on", "t", "y"}
 
@@ -219,11 +206,11 @@ def permit_platform(permission: str) -> Permit:
 
 async def require_fresh(request: Request, permission: str) -> None:
     """A 401 where a change asks a user for a second factor that was shown just now."""
-    bearer, gateway = bearer_of(request), gateway_of(request)
+    bearer = bearer_of(request)
     if bearer is None or request.method in _READING:
         return
     try:
-        await gateway.identity.step_up.require_for(bearer, permission)
+        await gateway_of(request).identity.step_up.require_for(bearer, permission)
     except Refusal:
         note_permission(request, STEP_UP)
         raise
@@ -231,11 +218,11 @@ async def require_fresh(request: Request, permission: str) -> None:
 
 async def require_enrolled(request: Request) -> None:
     """A 403 where a user of this role has to have a second factor, and has none."""
-    bearer, gateway = bearer_of(request), gateway_of(request)
+    bearer = bearer_of(request)
     if bearer is None:
         return
     try:
-        await gateway.identity.step_up.require_enrolled(bearer)
+        await gateway_of(request).identity.step_up.require_enrolled(bearer)
     except Refusal:
         note_permission(request, STEP_UP)
         raise
@@ -276,8 +263,13 @@ async def _tell_override(gateway: Gateway, request: Request, caller: Caller) -> 
 
 def _acting(request: Request, bearer: Bearer) -> Caller:
     """The user in the project that they act in, if any; an admin of the platform in any, for a reason."""
-    who, wanted = _user(bearer), request.headers.get("X-Project-Id")
+    wanted = request.headers.get("X-Project-Id")
+    if (known := bearer.acting.get(wanted)) is not None:
+        return known
+    who = _user(bearer)
     caller = acting_in(bearer, who, wanted)
+    if caller is not None:
+        bearer.acting[wanted] = caller
     if caller is None and who.is_platform_admin and wanted is not None:
         there = gateway_of(request).settings.projects
         caller = overriding(who, wanted, request.headers.get(OVERRIDE), there)
@@ -293,10 +285,10 @@ async def _bearer(gateway: Gateway, token: str) -> Bearer | None:
     return bearer if is_open else None
 
 
-def _is_doubled(request: Request, key: str | None, credentials: Credentials | None) -> bool:
+def _is_doubled(gateway: Gateway, request: Request, key: str | None, token: str) -> bool:
     """Whether a request has more than one credential."""
-    by_keystone = gateway_of(request).identity.keystone and request.headers.get("X-Auth-Token")
-    return sum(map(bool, (key, credentials, by_keystone))) > 1
+    by_keystone = gateway.identity.keystone and request.headers.get("X-Auth-Token")
+    return bool(key) + bool(token) + bool(by_keystone) > 1
 
 
 async def _from_keystone(request: Request) -> Caller | None:
@@ -309,7 +301,7 @@ async def _from_keystone(request: Request) -> Caller | None:
 
 
 def _token(request: Request) -> str:
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    scheme, token = get_authorization_scheme_param(request.headers.get("Authorization"))
     return token if scheme.lower() == "bearer" else ""
 
 

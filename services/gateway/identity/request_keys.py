@@ -4,26 +4,30 @@ import hmac
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import cache
 from typing import Any
 from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlalchemy import (
     Column,
+    Executable,
     Index,
     LargeBinary,
     Row,
     Table,
     Text,
     Uuid,
+    bindparam,
     delete,
     func,
     select,
     text,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from chassis.database import Instant, insert
+from chassis.database import Instant
 from chassis.identity import Caller
 from services.gateway.tables import METADATA
 
@@ -62,6 +66,14 @@ SIGNATURE_NONCES = Table(
 )
 """Nonces that were used; a signature is too old before its nonce is forgotten."""
 
+_LIVE = (
+    (REQUEST_KEYS.c.id == bindparam("key"))
+    & (REQUEST_KEYS.c.project_id == bindparam("project"))
+    & (REQUEST_KEYS.c.holder_id == bindparam("holder"))
+    & REQUEST_KEYS.c.revoked_at.is_(None)
+)
+_ONE = select(REQUEST_KEYS).where(_LIVE)
+
 
 class Algorithm(StrEnum):
     """How requests are signed, by the names of RFC 9421."""
@@ -93,13 +105,7 @@ async def find_key(
     session: AsyncSession, caller: Caller, key_id: UUID, pepper: bytes
 ) -> RequestKey | None:
     """A key that signs for this caller in its project; None for any other, and a revoked one."""
-    theirs = (
-        (REQUEST_KEYS.c.id == key_id)
-        & (REQUEST_KEYS.c.project_id == caller.project_id)
-        & (REQUEST_KEYS.c.holder_id == holder_of(caller))
-        & REQUEST_KEYS.c.revoked_at.is_(None)
-    )
-    row = (await session.execute(select(REQUEST_KEYS).where(theirs))).first()
+    row = (await session.execute(_ONE, _whose(caller, key_id))).first()
     return _read(row, pepper) if row is not None else None
 
 
@@ -109,16 +115,38 @@ async def has_keys(session: AsyncSession, project_id: str) -> bool:
     return bool(await session.scalar(select(func.count()).where(live)))
 
 
-async def use_nonce(session: AsyncSession, key_id: UUID, nonce: str, until: datetime) -> bool:
-    """Use a nonce; whether it was new. Of gateways that ask at once, one is told so."""
-    row = insert(session, SIGNATURE_NONCES).values(key_id=key_id, nonce=nonce, until=until)
-    taken = row.on_conflict_do_nothing().returning(SIGNATURE_NONCES.c.nonce)
-    return (await session.execute(taken)).first() is not None
+async def use_nonce(
+    session: AsyncSession, caller: Caller, key_id: UUID, nonce: str, until: datetime
+) -> bool:
+    """Use a nonce, if `find_key` would find the key; whether it would, and the nonce was new.
+
+    One statement, so that whoever remembers a key hears of its revocation here. Of gateways that
+    ask at once, one is told so.
+    """
+    said = {"nonce": nonce, "until": until, **_whose(caller, key_id)}
+    taken = await session.execute(_using(session.get_bind().dialect.name), said)
+    return taken.first() is not None
 
 
 async def forget_nonces(session: AsyncSession, now: datetime) -> None:
     """Forget those of signatures that are too old by themselves."""
     await session.execute(delete(SIGNATURE_NONCES).where(SIGNATURE_NONCES.c.until < now))
+
+
+def _whose(caller: Caller, key_id: UUID) -> dict[str, object]:
+    return {"key": key_id, "project": caller.project_id, "holder": holder_of(caller)}
+
+
+@cache
+def _using(dialect: str) -> Executable:
+    """The statement that uses a nonce: made once, for that costs as much as to run it."""
+    made = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    used = SIGNATURE_NONCES.c
+    new = [bindparam("nonce", type_=used.nonce.type), bindparam("until", type_=used.until.type)]
+    row = made(SIGNATURE_NONCES).from_select(
+        [used.key_id, used.nonce, used.until], select(REQUEST_KEYS.c.id, *new).where(_LIVE)
+    )
+    return row.on_conflict_do_nothing().returning(used.nonce)
 
 
 def _read(row: Row[Any], pepper: bytes) -> RequestKey:

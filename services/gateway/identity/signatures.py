@@ -7,6 +7,7 @@ registered key's, never what the message says; each nonce is good once, at all g
 
 import logging
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -25,13 +26,19 @@ from http_message_signatures.signatures import HTTPMessageVerifier
 from http_message_signatures.structures import VerifyResult
 from starlette.datastructures import Headers
 
-from chassis.database import Database
+from chassis.database import Database, as_projects
 from chassis.identity import Caller
 from chassis.leases import Clock
 from chassis.problems import Refusal
 from contracts.errors import ErrorCode
 from contracts.identity import allows
-from services.gateway.identity.request_keys import Algorithm, RequestKey, find_key, use_nonce
+from services.gateway.identity.request_keys import (
+    Algorithm,
+    RequestKey,
+    find_key,
+    holder_of,
+    use_nonce,
+)
 
 LOG = logging.getLogger(__name__)
 TAG = "hostler"
@@ -40,6 +47,7 @@ COMPONENTS = ("@method", "@path", "@query")
 BOUND = ("content-type", "idempotency-key", "if-match", "x-project-id")
 """Header fields that change what a request does: where one is there, it has to be signed, too."""
 _LONGEST = 4096
+_REMEMBERED = 10_000
 _NONCES = range(16, 129)
 _ALGORITHMS: dict[Algorithm, type[HTTPSignatureAlgorithm]] = {
     Algorithm.ED25519: ED25519,
@@ -75,6 +83,8 @@ class Signatures:
         """What the secrets of hmac-sha256 keys follow from."""
         self._required = tuple(required)
         self._max_age = max_age
+        self._known: dict[tuple[UUID, str, UUID | None], RequestKey] = {}
+        """Keys that were found, by id, project and holder."""
 
     @property
     def are_required(self) -> bool:
@@ -91,37 +101,80 @@ class Signatures:
         claimed = _claimed(request.headers)
         if claimed is None:
             return None
-        async with self.database.reading() as session:
-            key = await find_key(session, caller, claimed, self.pepper)
+        key = await self._key(caller, claimed)
         if key is None:
-            raise refused("The caller has no signing key of this id.")
-        await self._use(key, self._verified(key, request, await request.body()))
+            raise _unknown()
+        await self._use(key, caller, self._verified(key, request, await request.body()))
         return key.id
 
+    async def _key(self, caller: Caller, key_id: UUID) -> RequestKey | None:
+        """The key; one that was found before is remembered, for nothing of it changes.
+
+        But that it may be revoked: `_use` asks for that, each time.
+        """
+        whose = key_id, caller.project_id, holder_of(caller)
+        if (known := self._known.get(whose)) is not None:
+            return known
+        with _acting(caller):
+            async with self.database.reading() as session:
+                key = await find_key(session, caller, key_id, self.pepper)
+        if key is not None:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            self._known[whose] = key
+        return key
+
     def _verified(self, key: RequestKey, request: Request, body: bytes) -> VerifyResult:
-        present = [name for name in BOUND if name in request.headers]
-        verifier = _Verifier(key, self.clock)
+        headers = request.headers
         try:
-            (result,) = verifier.verify(  # pyright: ignore[reportUnknownMemberType] - `message`
+            (result,) = _Verifier(key, self.clock).verify(  # pyright: ignore[reportUnknownMemberType] - `message`
                 _Signed.of(request),
                 max_age=self._max_age,
                 expect_tag=TAG,
-                require_components=[*COMPONENTS, *present],
-                body=body,
+                # Without a body to check the library would still parse each component once more.
+                body=body if body or "content-digest" in headers else None,
             )
+            _require_covered(result, [*COMPONENTS, *(name for name in BOUND if name in headers)])
         except HTTPMessageSignaturesException as error:
             LOG.info("a signature of %s was refused: %s", key.id, error)
             raise refused(str(error) or "The signature does not match the request.") from error
         return result
 
-    async def _use(self, key: RequestKey, result: VerifyResult) -> None:
+    async def _use(self, key: RequestKey, caller: Caller, result: VerifyResult) -> None:
         """Use the nonce up: only of a signature that holds, so that nobody else can."""
         if result.nonce is None or len(result.nonce) not in _NONCES:
             raise refused("The signature needs a nonce of 16 to 128 characters.")
         until = self.clock() + self._max_age + 2 * SKEW
-        async with self.database.session() as session:
-            if not await use_nonce(session, key.id, result.nonce, until):
-                raise refused("A request with this nonce was taken before.")
+        with _acting(caller):
+            async with self.database.session() as session:
+                if self.database.is_postgres:  # one statement: to begin and to commit is two more
+                    await session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
+                if await use_nonce(session, caller, key.id, result.nonce, until):
+                    return
+                is_live = await find_key(session, caller, key.id, self.pepper) is not None
+        if is_live:
+            raise refused("A request with this nonce was taken before.")
+        self._known.pop((key.id, caller.project_id, holder_of(caller)), None)
+        raise _unknown()
+
+
+def _acting(caller: Caller) -> AbstractContextManager[None]:
+    """As their project, as all that follows will be: to tell Postgres in between costs a round trip."""
+    return as_projects(caller.project_id) if caller.project_id else nullcontext()
+
+
+def _unknown() -> Refusal:
+    return refused("The caller has no signing key of this id.")
+
+
+def _require_covered(result: VerifyResult, names: Sequence[str]) -> None:
+    """InvalidSignature unless it covers these, each as a whole.
+
+    The library can require that, too, but parses every component for it, twice.
+    """
+    for name in names:
+        if f'"{name}"' not in result.covered_components:
+            raise InvalidSignature(f'Required component "{name}" was not covered by the signature')
 
 
 def signer_of(request: Request) -> UUID | None:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -10,6 +10,7 @@ from uuid import UUID
 from joserfc import jws, jwt
 from joserfc.errors import JoseError
 
+from chassis.identity import Caller
 from chassis.ids import new_id
 from chassis.leases import Clock
 from contracts.identity import Role
@@ -37,6 +38,10 @@ class Bearer:
     amr: tuple[str, ...] = ()
     """How its user showed that it is them (RFC 8176), last at `authenticated_at`."""
     authenticated_at: datetime = NEVER
+    acting: dict[str | None, Caller] = field(
+        default_factory=dict[str | None, Caller], compare=False, repr=False
+    )
+    """Who it is in the projects that were asked for, of those that it names; None: in none by name."""
 
 
 class AccessTokens:

@@ -42,35 +42,36 @@ class Memory(MemoryStorage):
     ) -> tuple[list[bool], list[Window]]:
         """Count one request against each of `taken`, then look at each of `looked`."""
         took = [
-            await self.acquire_sliding_window_entry(
-                each.key, each.policy.item.amount, each.policy.item.get_expiry()
-            )
+            self._take(each.key, each.policy.item.amount, each.policy.item.get_expiry())
             for each in taken
         ]
-        seen = [
-            await self.get_sliding_window(each.key, each.policy.item.get_expiry())
-            for each in looked
-        ]
-        return took, seen
+        return took, [self._look(each.key, each.policy.item.get_expiry()) for each in looked]
 
     async def acquire_sliding_window_entry(
         self, key: str, limit: int, expiry: int, amount: int = 1
     ) -> bool:
         """Count `amount` unless the rate is used up; whether it was counted."""
+        return self._take(key, limit, expiry, amount)
+
+    async def get_sliding_window(self, key: str, expiry: int) -> Window:
+        """Counts of the window before and of this one, each with the seconds it still matters."""
+        return self._look(key, expiry)
+
+    async def clear_sliding_window(self, key: str, expiry: int) -> None:
+        """Forget a key."""
+        self._windows.pop(key, None)
+
+    # The library wraps each method of a storage, and awaits it: more than there is to do.
+    def _take(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
         window, left = self._window(key, expiry)
         if int(window.before * left / expiry) + window.now + amount > limit:
             return False
         window.now += amount
         return True
 
-    async def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
-        """Counts of the window before and of this one, each with the seconds it still matters."""
+    def _look(self, key: str, expiry: int) -> Window:
         window, left = self._window(key, expiry)
         return window.before, left if window.before else 0.0, window.now, left + expiry
-
-    async def clear_sliding_window(self, key: str, expiry: int) -> None:
-        """Forget a key."""
-        self._windows.pop(key, None)
 
     def _window(self, key: str, expiry: int) -> tuple[_Window, float]:
         """The key's window as of now, and how many seconds of it are left."""

@@ -1,12 +1,13 @@
 """Rules: which permission is given to which role, worked out once per policy."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from chassis.identity import Caller
 from contracts.identity import Role, allows
 from services.gateway.policy.file import PolicyFile
 
+_REMEMBERED = 10_000
 MANAGES = "project.manage"
 """Whoever's role is given it is an admin of the project: all of it is theirs to see."""
 
@@ -18,6 +19,10 @@ class Rules:
     needed: Mapping[str, Role]
     """Permission → the built-in role from which on it is given."""
     granted: Mapping[Role, frozenset[str]]
+    _given: dict[Caller, Caller] = field(
+        default_factory=dict[Caller, Caller], compare=False, repr=False
+    )
+    """Callers as they came, and as these rules have them: the same ones come again and again."""
 
     @classmethod
     def of(cls, policy: PolicyFile, known: Mapping[str, Role]) -> "Rules":
@@ -33,6 +38,14 @@ class Rules:
 
     def give(self, caller: Caller) -> Caller:
         """The caller with what the rules give their role."""
+        found = self._given.get(caller)
+        if found is None:
+            if len(self._given) >= _REMEMBERED:
+                self._given.clear()
+            found = self._given[caller] = self._give(caller)
+        return found
+
+    def _give(self, caller: Caller) -> Caller:
         granted = self.granted.get(caller.role, frozenset())
         if caller.within is not None:
             granted &= self.granted.get(caller.within, frozenset())

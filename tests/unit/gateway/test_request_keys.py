@@ -1,28 +1,50 @@
 """Signing keys and nonces, on both databases: a nonce is one gateway's, whoever asks at once."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
+from sqlalchemy import update
+
+from chassis.identity import Caller
 from chassis.ids import new_id
 from chassis.testing import VirtualClock
+from contracts.identity import Role
 from services.gateway.context import Gateway
-from services.gateway.identity.request_keys import forget_nonces, use_nonce
+from services.gateway.identity.request_keys import REQUEST_KEYS, forget_nonces, use_nonce
 from tests.unit.gateway.conftest import NewGateway
 from tests.unit.gateway.world import Clients
 
 HMAC = {"name": "laptop", "algorithm": "hmac-sha256"}
+CALLER = Caller("key:laptop", "demo", Role.ADMIN, key_id=new_id())
 KEY = new_id()
 
 
-async def use(gateway: Gateway, clock: VirtualClock) -> bool:
+async def register(gateway: Gateway, clock: VirtualClock) -> None:
+    row = {
+        "id": KEY,
+        "project_id": CALLER.project_id,
+        "holder_id": CALLER.key_id,
+        "holder": CALLER.actor,
+        "name": "laptop",
+        "algorithm": "hmac-sha256",
+        "created_at": clock(),
+        "created_by": CALLER.actor,
+    }
     async with gateway.database.session() as session:
-        return await use_nonce(session, KEY, "n" * 16, clock() + timedelta(minutes=6))
+        await session.execute(REQUEST_KEYS.insert().values(row))
+
+
+async def use(gateway: Gateway, clock: VirtualClock, caller: Caller = CALLER) -> bool:
+    async with gateway.database.session() as session:
+        return await use_nonce(session, caller, KEY, "n" * 16, clock() + timedelta(minutes=6))
 
 
 async def test_of_gateways_that_ask_at_once_one_has_the_nonce(
     new_gateway: NewGateway, clock: VirtualClock
 ) -> None:
     here, there = await new_gateway(), await new_gateway()
+    await register(here, clock)
     taken = await asyncio.gather(*[use(each, clock) for each in (here, there, here, there)])
     assert sorted(taken) == [False, False, False, True]
 
@@ -30,12 +52,24 @@ async def test_of_gateways_that_ask_at_once_one_has_the_nonce(
 async def test_a_nonce_is_free_again_once_it_was_forgotten(
     gateway: Gateway, clock: VirtualClock
 ) -> None:
+    await register(gateway, clock)
     assert await use(gateway, clock)
     for minutes, free in ((5, False), (2, True)):
         clock.advance(minutes=minutes)
         async with gateway.database.session() as session:
             await forget_nonces(session, clock())
         assert await use(gateway, clock) == free
+
+
+async def test_a_nonce_is_used_by_a_live_key_of_the_caller_only(
+    gateway: Gateway, clock: VirtualClock
+) -> None:
+    await register(gateway, clock)
+    for other in (replace(CALLER, key_id=new_id()), replace(CALLER, project_id="other")):
+        assert not await use(gateway, clock, other)
+    async with gateway.database.session() as session:
+        await session.execute(update(REQUEST_KEYS).values(revoked_at=clock()))
+    assert not await use(gateway, clock)
 
 
 async def test_of_two_keys_of_one_name_that_come_at_once_one_is_registered(

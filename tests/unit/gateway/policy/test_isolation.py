@@ -1,6 +1,7 @@
 """Postgres keeps projects apart by itself: raw SQL as a project, in the role that services have."""
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -17,6 +18,7 @@ from chassis.testing import VirtualClock
 from contracts.identity import Role
 from deploy import roles
 from deploy.local.postgres import dsn
+from hostler_client.signing import Signing
 from services.gateway.app import ROUTERS, build
 from services.gateway.context import Gateway
 from services.gateway.locks import exclusively
@@ -241,6 +243,24 @@ async def test_a_gateway_in_that_role_does_all_that_it_does_in_a_mightier_one(
         assert (await other.get("/v1/vms?total=true")).json()["total"] == 1
         taken = await other.post("/v1/vms/import", json={"server_ids": ["s-1"]})
         assert taken.status_code == 409, "a server of a shared account that is another project's VM"
+
+
+async def test_in_that_role_a_signature_holds_once_and_a_revoked_key_not_at_all(
+    bound: Gateway, clock: VirtualClock
+) -> None:
+    wanted = {"name": "laptop", "algorithm": "hmac-sha256"}
+    async with client(bound, ADMIN_KEY) as admin:
+        made = (await admin.post("/v1/signing-keys", json=wanted)).json()
+        signing = Signing(made["id"], base64.b64decode(made["secret"]), clock)
+        request = admin.build_request("GET", "/v1/vms")
+        signing.sign(request)
+        answers = [(await admin.send(request)).status_code for _ in range(2)]
+        assert answers == [200, 401]
+        own = await admin.get("/v1/me/sessions", auth=signing)
+        assert own.json().get("code") != "signature_invalid", own.text
+        mine = f"/v1/signing-keys/{made['id']}"
+        assert (await admin.delete(mine, auth=signing)).status_code == 204
+        assert (await admin.get("/v1/vms", auth=signing)).status_code == 401
 
 
 async def _strangers_key(gateway: Gateway) -> str:
