@@ -9,4 +9,4 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    create_chassis_v2(op)
+    create_chassis_v2(op)  # pyright: ignore[reportArgumentType] - alembic.op is a module proxy
