@@ -23,6 +23,9 @@ MOST = 64
 """Commands of one transaction, at most."""
 CREATES_AT_ONCE = 2
 """Transactions: while one waits for the database, the next is put together."""
+FEW = 4
+"""Commands that wait, at most, for another transaction to be begun beside the one under way. More of
+them share the next one: under load each transaction costs more than what its commands do."""
 
 
 @dataclass(frozen=True)
@@ -57,32 +60,43 @@ class _Line:
         self.database = database
         self.at_once = at_once
         self._waiting: deque[_Waiting] = deque()
-        self._working: list[asyncio.Task[None]] = []
+        self._at_work = 0
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def take(self, asked: Asked) -> Accepted:
         answer: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(asked, answer))
-        self._working = [each for each in self._working if not each.done()]
-        if len(self._working) < self.at_once:
+        if not self._at_work or (len(self._waiting) <= FEW and self._at_work < self.at_once):
+            self._at_work += 1
             # In a context of its own: what it does belongs to no single request.
-            self._working.append(asyncio.create_task(self._work(), context=Context()))
+            task = asyncio.create_task(self._work(), context=Context())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         return await answer
 
     async def _work(self) -> None:
-        while self._waiting:
-            together = self._next()
-            try:
-                await self._take(together)
-            except Exception as error:
-                if len(together) > 1 and not is_outage(error):
-                    LOG.exception("a shared transaction failed; each of its commands goes alone")
-                    for each in together:
-                        await self._alone(each)
-                else:
-                    _fail(together, error)
-            except BaseException as error:
-                _fail([*together, *self._waiting], error)
-                raise
+        try:
+            while self._waiting:
+                await self._take_next()
+                if self._at_work > 1 and FEW < len(self._waiting) < MOST:
+                    return  # whoever else is at work takes them
+        finally:
+            self._at_work -= 1
+
+    async def _take_next(self) -> None:
+        together = self._next()
+        try:
+            await self._take(together)
+        except Exception as error:
+            if len(together) > 1 and not is_outage(error):
+                LOG.exception("a shared transaction failed; each of its commands goes alone")
+                for each in together:
+                    await self._alone(each)
+            else:
+                _fail(together, error)
+        except BaseException as error:
+            _fail([*together, *self._waiting], error)
+            raise
 
     def _next(self) -> list[_Waiting]:
         """Who comes next, in order: no key and no VM twice, so that each sees what was before it."""

@@ -83,7 +83,7 @@ async def _report(
     """The VMs are locked first, as whoever ends a watch does."""
     rows = select(Vm).where(among(Vm.vm_id, vm_ids)).order_by(Vm.vm_id).with_for_update()
     known = {row.vm_id: row for row in await session.scalars(rows)}
-    waiting = Watch.vm_id.in_(vm_ids), Watch.state == watches.ISSUED
+    waiting = among(Watch.vm_id, vm_ids), Watch.state == watches.ISSUED
     later = watching.clock() + timedelta(seconds=watching.settings.look_after_seconds)
     said: list[Message[Body]] = []
     for watch in await session.scalars(select(Watch).where(*waiting).order_by(Watch.vm_id)):

@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import Row, Select, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from chassis.among import among
 from chassis.errors import Terminal
 from contracts.errors import ErrorCode
 from contracts.operation.states import OperationState
@@ -77,7 +78,7 @@ async def find_all(
     session: AsyncSession, project_id: str, operation_ids: Sequence[UUID]
 ) -> list[Row[Any]]:
     """The rows of several operations, in this order; what the project does not have is left out."""
-    mine = OPERATIONS.c.id.in_(operation_ids) & (OPERATIONS.c.project_id == project_id)
+    mine = among(OPERATIONS.c.id, operation_ids) & (OPERATIONS.c.project_id == project_id)
     found = {row.id: row for row in (await session.execute(_SHOWN.where(mine))).all()}
     return [found[each] for each in operation_ids if each in found]
 
