@@ -58,3 +58,31 @@ async def test_a_bug_in_one_command_fails_that_one_alone(
     taken = [isinstance(a, httpx.Response) and a.status_code == 202 for a in answers]
     assert taken == [True, True, False, True]
     assert len(await commanded(gateway)) == 3
+
+
+async def test_commands_that_come_while_others_are_taken_share_the_next_transaction(
+    gateway: Gateway, clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accept, accept_many = gateway.desk.accept, gateway.intake.accept_many
+    asked, all_are_here, together = 0, asyncio.Event(), list[int]()
+
+    async def counted(one: Asked) -> Accepted:
+        nonlocal asked
+        asked += 1
+        if asked == 30:
+            all_are_here.set()
+        return await accept(one)
+
+    async def slow(session: AsyncSession, many: Sequence[Asked]) -> list[Accepted | HostlerError]:
+        together.append(len(many))
+        await all_are_here.wait()
+        return await accept_many(session, many)
+
+    monkeypatch.setattr(gateway.desk, "accept", counted)
+    monkeypatch.setattr(gateway.intake, "accept_many", slow)
+    answers = await asyncio.gather(
+        *[clients.operator.post("/v1/vms", json=CREATE | {"name": f"vm-{n}"}) for n in range(30)]
+    )
+    assert {each.status_code for each in answers} == {202}
+    assert sum(together) == len(await commanded(gateway)) == 30
+    assert len(together) <= 3
