@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
+GOOD_PART = 0.1
+
 
 class Rounds:
     """Around each round: whoever has worked more than it paused rests afterwards.
@@ -16,7 +18,8 @@ class Rounds:
     gets busy, and what one round does grows instead.
 
     Where nobody waits for what a round does, rounds may also begin `pace` s apart at least: what
-    comes alone is still taken at once, and what follows closely shares the next one.
+    comes alone is still taken at once, and what follows closely shares the next one. After a round
+    that did a good part of what one may there is enough to do, and no pace.
     """
 
     def __init__(
@@ -34,15 +37,15 @@ class Rounds:
         self._began = self._ended = now()
         self._owed = 0.0
         """Seconds of work that no pause has made up for."""
-        self._full = False
+        self._share = 0.0
 
-    def full(self) -> None:
-        """Have this round, which did all that one may, not rested after: the next is as large."""
-        self._full = True
+    def filled(self, share: float) -> None:
+        """How much of what one may do this round did; one that did all of it is not rested after."""
+        self._share = share
 
     async def __aenter__(self) -> None:
         """A round begins."""
-        self._full = False
+        self._share = 0.0
         self._began = self._now()
         self._owed = max(0.0, self._owed - (self._began - self._ended))
 
@@ -60,8 +63,8 @@ class Rounds:
 
     def rest(self) -> float:
         """Seconds to rest after the last round; 0 if it was full."""
-        if self._full:
+        if self._share >= 1:
             return 0.0
         took = self._ended - self._began
         owed = min(self.longest, took) if self._owed > self.grace else 0.0
-        return max(owed, self.pace - took)
+        return max(owed, self.pace - took if self._share < GOOD_PART else 0.0)

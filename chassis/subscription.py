@@ -98,8 +98,7 @@ class _Lane:
                 for topic, consumer in self._by_topic.items():
                     if its := [record for record in records if record.topic == topic]:
                         await consumer.consume(its)
-                if len(records) >= self._batch:
-                    self._rounds.full()
+                self._rounds.filled(len(records) / self._batch)
 
     async def _parsed(
         self, raw: _Raw, parse: Callable[[_Raw], Awaitable[KafkaMessage]]

@@ -42,8 +42,8 @@ async def measure(bench: Bench) -> Measured:
             row.figure(f"{name}, after {bench.count(VMS)} VMs and pages of them", size, "MiB")
         await _under_load(bench, stack, row)
     row.limit = (
-        "What grows (tracemalloc): psycopg keeps the texts of a hundred statements for each of ten "
-        "connections, and one over a list, `IN (…)` of so many, has another text for each length."
+        "What grew (tracemalloc): psycopg keeps the texts of a hundred statements for each "
+        "connection, and one over a list, `IN (…)` of so many, has another text for each length."
     )
     return row
 

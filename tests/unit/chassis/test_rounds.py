@@ -56,7 +56,7 @@ async def test_a_full_round_is_not_rested_after_and_the_next_one_is() -> None:
     assert await rest_after(rounds, hands, 1.0) == 0.1
     async with rounds:
         hands.now += 1.0
-        rounds.full()
+        rounds.filled(1)
     assert rounds.rest() == 0.0
     assert round(await rest_after(rounds, hands, 0.05), 3) == 0.05
 
@@ -70,5 +70,5 @@ async def test_rounds_with_a_pace_begin_that_far_apart_and_what_comes_alone_wait
     assert round(await rest_after(rounds, hands, 0.02, pause=1000.0), 3) == 0.03
     assert await rest_after(rounds, hands, 0.06, pause=1.0) == 0.0
     async with rounds:
-        rounds.full()
+        rounds.filled(0.5)
     assert rounds.rest() == 0.0
