@@ -8,6 +8,7 @@ from fastapi import Depends, Header, Query, Request
 from fastapi.responses import StreamingResponse
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 
+from chassis.database import is_outage
 from chassis.identity import Caller
 from services.gateway import documents
 from services.gateway.context import Gateway, Here
@@ -98,11 +99,25 @@ async def _lines(
     """
     yield _BEGIN
     async for some in gateway.tail.batches(wanted, place):
-        caller = await recognize(request)
-        if caller is None or caller.project_id != wanted.project_id or not _may(gateway, caller):
-            return  # revoked, expired or not permitted meanwhile
-        told = await seen_of(gateway, caller, some) if caller.is_private else some
+        try:
+            told = await _told_now(gateway, request, wanted, some)
+        except Exception as error:
+            if is_outage(error):
+                return  # nobody knows whether it may go on; the follower comes again for the rest
+            raise
+        if told is None:
+            return
         yield b"".join(each.line for each in told) or KEEPALIVE_COMMENT
+
+
+async def _told_now(
+    gateway: Gateway, request: Request, wanted: Wanted, some: Sequence[Kept | Reset]
+) -> Sequence[Kept | Reset] | None:
+    """What the follower is told of some; None if revoked, expired or not permitted meanwhile."""
+    caller = await recognize(request)
+    if caller is None or caller.project_id != wanted.project_id or not _may(gateway, caller):
+        return None
+    return await seen_of(gateway, caller, some) if caller.is_private else some
 
 
 def _may(gateway: Gateway, caller: Caller) -> bool:

@@ -7,7 +7,10 @@ from datetime import timedelta
 from uuid import UUID
 
 import pytest
+from fastapi import Request
+from sqlalchemy.exc import OperationalError
 
+from chassis.identity import Caller
 from chassis.ids import new_id
 from chassis.testing import VirtualClock, hear
 from contracts.vm.events import Observed
@@ -15,6 +18,7 @@ from contracts.vm.states import VmSnapshot, VmState
 from services.gateway import followers
 from services.gateway.context import Gateway
 from services.gateway.followers import Kept, Reset, Wanted
+from services.gateway.routes import events
 from services.gateway.tidy import Tidy
 from tests.unit.gateway.conftest import NewGateway
 from tests.unit.gateway.world import NOW, Clients, changed, create, going, told
@@ -202,3 +206,20 @@ async def test_the_stream_over_http_is_what_a_follower_gets(
     assert "retry: 1000" in begin
     assert reset.splitlines() == ["event: hostler.reset", 'data: {"id":7}', "id: 7"]
     assert quiet.startswith(":")
+
+
+async def test_a_stream_ends_quietly_where_an_outage_leaves_open_whether_it_may_go_on(
+    gateway: Gateway, clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def batches(wanted: Wanted, behind: int | None) -> AsyncGenerator[list[Kept | Reset]]:
+        yield [Reset(7)]
+        monkeypatch.setattr(events, "recognize", out)
+        yield [Reset(8)]
+
+    async def out(_request: Request) -> Caller | None:
+        raise OperationalError("SELECT", {}, Exception("connection refused"))
+
+    monkeypatch.setattr(gateway.tail, "batches", batches)
+    answer = await clients.viewer.get("/v1/events")
+    assert answer.status_code == 200
+    assert answer.text.strip().endswith("id: 7")
