@@ -92,7 +92,13 @@ async def test_a_systems_own_consumer_sees_one_vms_life_in_order(scene: Scene) -
     for verb in ("stop", "start"):
         scene.ended(scene.act(vm_id, verb))
     scene.ended(scene.delete(vm_id))
-    rows = scene.http.get(f"/v1/audit?vm_id={vm_id}&type=vm.*&limit=1000").json()["items"]
+    rows: list[dict[str, Any]] = []
+
+    def whole() -> bool:
+        rows[:] = scene.http.get(f"/v1/audit?vm_id={vm_id}&type=vm.*&limit=1000").json()["items"]
+        return any(row["type"] == "vm.deleted.v1" for row in rows)
+
+    scene.until(whole, "the VM's end is in the audit", 15)
     happened = [
         row["type"] for row in rows if not row["type"].endswith(("changed.v1", "observed.v1"))
     ]
