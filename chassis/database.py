@@ -14,16 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import psycopg
-from sqlalchemy import (
-    JSON,
-    Connection,
-    DateTime,
-    Dialect,
-    Insert,
-    Table,
-    event,
-    text,
-)
+from sqlalchemy import JSON, Connection, DateTime, Dialect, Insert, Table, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError

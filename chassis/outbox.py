@@ -12,9 +12,10 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any, Protocol
 
-from sqlalchemy import ARRAY, BigInteger, Select, any_, bindparam, delete, exists, func, select
+from sqlalchemy import Select, delete, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from chassis.among import among, among_named
 from chassis.database import Database
 from chassis.leases import NamedLease
 from chassis.origin import attributed, note_said
@@ -123,7 +124,7 @@ class Relay:
     async def _delete(self) -> None:
         if self._published:
             async with self.database.session() as session:
-                await session.execute(delete(OUTBOX).where(OUTBOX.c.id.in_(self._published)))
+                await session.execute(delete(OUTBOX).where(among(OUTBOX.c.id, self._published)))
             self._published = []
 
     async def _rest(self) -> None:
@@ -138,7 +139,7 @@ _OLDEST = select(OUTBOX).order_by(OUTBOX.c.id).limit(BATCH)
 
 def _swap() -> Select[Any]:
     """Postgres: delete what is published and read what comes next, in one round trip."""
-    published = OUTBOX.c.id == any_(bindparam("done", type_=ARRAY(BigInteger)))
+    published = among_named(OUTBOX.c.id, "done")
     gone = delete(OUTBOX).where(published).returning(OUTBOX.c.id).cte("gone")
     return _OLDEST.where(~exists().where(gone.c.id == OUTBOX.c.id))
 

@@ -33,11 +33,10 @@ from json.encoder import encode_basestring_ascii as quoted
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import RowMapping, Uuid, any_, bindparam, select
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import RowMapping, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from chassis.among import among
+from chassis.among import among, among_named
 from chassis.database import Instant, insert
 from chassis.rows import update_rows
 from chassis.wire import Record
@@ -74,8 +73,7 @@ _OF_VMS = ("vm.", "dead.letters/", "audit.timeouts/")
 """Chains in which the subject is a VM, if it is an id."""
 _BEGIN = datetime(1970, 1, 1, tzinfo=UTC)
 
-_IDS = any_(bindparam("ids", type_=ARRAY(Uuid())))
-_KEPT = select(LEDGER.c.message_id).where(LEDGER.c.message_id == _IDS)
+_KEPT = select(LEDGER.c.message_id).where(among_named(LEDGER.c.message_id, "ids"))
 _KEPT_SINCE = _KEPT.where(LEDGER.c.recorded_at >= bindparam("since", type_=Instant()))
 """Made once, as building them costs as much as asking. The ids go as what the column is: of an array
 that is yet to be cast Postgres knows nothing when it plans, and may compare each row with each id.
@@ -128,12 +126,10 @@ async def _lock_heads(session: AsyncSession, chains: set[str]) -> dict[str, Head
 async def _known(session: AsyncSession, batch: Sequence[Heard], now: datetime) -> set[str]:
     """Which of them the ledger has. Months that ended before they were said are not asked."""
     ids = [heard.id for heard in batch]
-    if not is_postgres(session):
-        query = select(LEDGER.c.message_id).where(LEDGER.c.message_id.in_(ids))
-        return {str(found) for found in (await session.execute(query)).scalars()}
     since = min(heard.time for heard in batch)
     # A time that is still to come says nothing about when the message was first heard.
-    if all(heard.time <= now + SKEW for heard in batch) and since > _BEGIN:
+    is_past = all(heard.time <= now + SKEW for heard in batch) and since > _BEGIN
+    if is_past and is_postgres(session):  # SQLite keeps no months apart
         asked = await session.execute(_KEPT_SINCE, {"ids": ids, "since": since - SKEW})
     else:
         asked = await session.execute(_KEPT, {"ids": ids})

@@ -103,7 +103,7 @@ def next_on(
         vm.account,
         command,
         operation | theirs,
-        changed={"the_vm": vm.id, **values},
+        changed={"id": vm.id, **values},
         ahead=ahead,
     )
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, bindparam, select, update
+from sqlalchemy import Row, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.among import among
@@ -16,6 +16,7 @@ from chassis.ids import new_id
 from chassis.leases import Clock
 from chassis.origin import Provenance, attributed
 from chassis.outbox import insert_and_say, say
+from chassis.rows import update_rows
 from chassis.seals import Seal
 from chassis.telemetry import current_traceparent
 from contracts.errors import ErrorCode
@@ -207,8 +208,8 @@ class Intake:
             if isinstance(draft, Draft)
         ]
         drafts = [draft for _, draft in pairs]
-        if changes := [draft.changed for draft in drafts if draft.changed]:
-            await session.execute(_CHANGE, changes)
+        changes = [draft.changed for draft in drafts if draft.changed]
+        await update_rows(session, VMS, "id", changes)
         if pairs:
             await insert_and_say(
                 session,
@@ -246,24 +247,6 @@ def _message(
         data=data,
     )
     return attributed(message, asked.origin)
-
-
-_CHANGE = (
-    update(VMS)
-    .where(VMS.c.id == bindparam("the_vm"))
-    .values(
-        {
-            name: bindparam(name)
-            for name in (
-                "operations",
-                "operation_id",
-                "operation_command",
-                "revision",
-                "updated_at",
-            )
-        }
-    )
-)
 
 
 def _replayed(asked: Asked, first: Use, digests: Digests) -> Accepted | HostlerError:

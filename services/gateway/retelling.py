@@ -144,8 +144,7 @@ class Retold(Board):
         if draft.made is not None:
             self.vms[draft.id] = Held(dict.fromkeys(VMS.c.keys()) | draft.made)
         if draft.changed is not None:
-            changed = {k: v for k, v in draft.changed.items() if k in VMS.c}
-            self.vms[draft.id].set(**changed)
+            self.vms[draft.id].set(**draft.changed)
         operation = draft.operation
         self.asked.add(operation["id"])
         self._add(operation["id"], Held(dict.fromkeys(OPERATIONS.c.keys()) | operation))

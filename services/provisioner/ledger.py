@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import bindparam, delete, update
+from sqlalchemy import delete, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.among import among
 from chassis.database import changed, insert
+from chassis.rows import update_rows
 from drivers.base import Resource
 from services.provisioner.tables import Made, Operation
 
@@ -43,11 +44,11 @@ def none_left(session: AsyncSession, vm_id: UUID) -> None:
 async def write(session: AsyncSession, now: datetime) -> None:
     """Enter what was noted in this transaction, in a statement for each kind of note."""
     notes = _notes(session)
-    if notes.made:
-        rows = [{"its": entry, "server": server} for entry, server in sorted(notes.made.items())]
-        named = update(_LEDGER).where(_LEDGER.c.id == bindparam("its"))
-        named = named.values(resource_id=bindparam("server"), made_at=now, gone_at=None)
-        await session.execute(named, rows)
+    made = [
+        {"id": entry, "resource_id": server, "made_at": now, "gone_at": None}
+        for entry, server in sorted(notes.made.items())
+    ]
+    await update_rows(session, _LEDGER, "id", made)
     if notes.gone:
         its = among(_LEDGER.c.vm_id, notes.gone) & _LEDGER.c.gone_at.is_(None)
         await session.execute(update(_LEDGER).where(its).values(gone_at=now))

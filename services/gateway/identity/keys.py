@@ -15,7 +15,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, bindparam, func, or_, select, update
+from sqlalchemy import ColumnElement, Row, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.database import Database, insert
@@ -23,6 +23,7 @@ from chassis.errors import Terminal
 from chassis.identity import Caller
 from chassis.ids import new_id
 from chassis.leases import Clock
+from chassis.rows import update_rows
 from contracts.errors import ErrorCode
 from contracts.identity import Role, allows
 from services.gateway.identity import marked
@@ -154,15 +155,9 @@ class Keys:
         used, self._used = self._used, {}
         if not used:
             return
-        noting = (
-            update(API_KEYS)
-            .where(API_KEYS.c.id == bindparam("key"))
-            .values(last_used_at=bindparam("at"))
-        )
-        rows = [{"key": key, "at": at} for key, at in sorted(used.items())]
+        rows = [{"id": key, "last_used_at": at} for key, at in sorted(used.items())]
         async with self.database.session() as session:
-            connection = await session.connection()
-            await connection.execute(noting, rows)
+            await update_rows(session, API_KEYS, "id", rows)
 
     async def _find(self, digest: bytes) -> Known | None:
         theirs = (MEMBERSHIPS.c.user_id == API_KEYS.c.user_id) & (
