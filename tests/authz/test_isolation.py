@@ -19,33 +19,11 @@ from services.gateway.app import ROUTERS
 from services.gateway.context import Gateway
 from services.gateway.routes.actions import ACTIONS
 from services.gateway.steering import STEERS
-from tests.unit.gateway.conftest import (
-    bound_url,
-    client,
-    clients,
-    clock,
-    gateway,
-    made_bound,
-    made_sqlite,
-    new_gateway,
-    sqlite_url,
-    tables,
-)
+from tests.unit.gateway.conftest import client
 from tests.unit.gateway.identity.world import bearer, log_in, make_user, nobody
 from tests.unit.gateway.test_dead_letters import letter
 from tests.unit.gateway.world import CREATE, Clients, make_active
 
-__all__ = [
-    "bound_url",
-    "clients",
-    "clock",
-    "gateway",
-    "made_bound",
-    "made_sqlite",
-    "new_gateway",
-    "sqlite_url",
-    "tables",
-]
 UNCOVERED = Path(__file__).parent / "uncovered.txt"
 
 
@@ -170,13 +148,6 @@ ROUTES = [
     Route("POST", "/v1/auth/oidc/{provider}/logout", VIEWER, "own", {}, is_open=True),
     Route("POST", "/v1/auth/oidc/{provider}/backchannel-logout", VIEWER, "own", {}, is_open=True),
 ]
-
-
-@pytest.fixture(params=["sqlite", "bound"])
-def database_url(request: pytest.FixtureRequest) -> str:
-    """On Postgres in the gateway's own role: row-level security holds it, too."""
-    url: str = request.getfixturevalue(f"{request.param}_url")
-    return url
 
 
 @pytest.fixture

@@ -4,36 +4,11 @@ import httpx
 
 from contracts.identity import Role
 from services.gateway.context import Gateway
-from tests.authz.test_isolation import (
-    ROUTES,
-    bound_url,
-    clients,
-    clock,
-    database_url,
-    gateway,
-    ids,
-    made_bound,
-    made_sqlite,
-    new_gateway,
-    sqlite_url,
-    tables,
-)
+from tests.authz.test_isolation import ROUTES, ids
 from tests.unit.gateway.identity.world import bearer, log_in, make_user
 from tests.unit.gateway.world import Clients
 
-__all__ = [
-    "bound_url",
-    "clients",
-    "clock",
-    "database_url",
-    "gateway",
-    "ids",
-    "made_bound",
-    "made_sqlite",
-    "new_gateway",
-    "sqlite_url",
-    "tables",
-]
+__all__ = ["ids"]
 NAMING = ("{vm_id}", "{operation_id}")
 LISTS = ("/v1/vms", "/v1/operations", "/v1/drift")
 

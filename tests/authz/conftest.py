@@ -1,0 +1,27 @@
+"""A gateway as the tests of policies have it: over SQLite, and in its own role over Postgres."""
+
+from tests.unit.gateway.policy.conftest import (
+    bound_url,
+    clients,
+    clock,
+    database_url,
+    gateway,
+    made_bound,
+    made_sqlite,
+    new_gateway,
+    sqlite_url,
+    tables,
+)
+
+__all__ = [
+    "bound_url",
+    "clients",
+    "clock",
+    "database_url",
+    "gateway",
+    "made_bound",
+    "made_sqlite",
+    "new_gateway",
+    "sqlite_url",
+    "tables",
+]
