@@ -5,6 +5,7 @@ go to a replica later, and on SQLite one writer at a time holds the file.
 """
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
@@ -267,10 +268,25 @@ def _ping_what_was_idle(engine: AsyncEngine) -> None:
     event.listen(engine.sync_engine, "checkout", use)
 
 
+class _EndsItsTransaction(sqlite3.Connection):
+    """SQLite keeps a closed connection's transaction and its lock until its last statement is gone.
+
+    A task that was cancelled may hold one in its traceback for minutes; see `sqlite3_close_v2`.
+    """
+
+    def close(self) -> None:
+        """Roll back, then close."""
+        if self.in_transaction:
+            self.rollback()
+        super().close()
+
+
 def _sqlite_engine(url: str) -> AsyncEngine:
     """SQLite's engine; the file's folder is made, the file itself comes with the first use."""
     Path(make_url(url).database or "").absolute().parent.mkdir(parents=True, exist_ok=True)
-    engine = create_async_engine(url, connect_args={"timeout": 30}, hide_parameters=True)
+    engine = create_async_engine(
+        url, connect_args={"timeout": 30, "factory": _EndsItsTransaction}, hide_parameters=True
+    )
 
     def prepare(connection: Any, _record: Any) -> None:
         connection.isolation_level = None

@@ -1,3 +1,4 @@
+import asyncio
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -124,6 +125,26 @@ async def test_the_folder_of_a_sqlite_file_is_made(tmp_path: Path) -> None:
     async with opened(url) as database:
         await database.ping()
     assert (tmp_path / "not" / "there" / "toy.db").exists()
+
+
+async def test_a_connection_that_is_given_up_amid_a_transaction_holds_the_file_no_longer(
+    sqlite_url: str,
+) -> None:
+    """As a cancelled task does it: its connection is closed while its traceback holds a cursor."""
+    kept: list[object] = []
+    async with opened(sqlite_url) as database, opened(sqlite_url) as other:
+        with pytest.raises(asyncio.CancelledError):
+            async with database.session() as session:
+                connection = await session.connection()
+                raw = (await connection.get_raw_connection()).driver_connection
+                assert raw is not None
+                kept.append(await raw.execute("SELECT 1"))
+                await connection.invalidate()
+                raise asyncio.CancelledError
+        async with asyncio.timeout(5), other.session() as session:
+            await say(session, command())
+        assert kept
+        assert len(await said(other)) == 1
 
 
 async def test_a_connection_that_died_while_it_was_idle_is_not_used(
