@@ -4,7 +4,7 @@ Each context attribute is a header `ce_NAME`, the body is the data alone as JSON
 context stands in the header `traceparent` (W3C), where every tracing library looks for it.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -122,7 +122,7 @@ def received(  # noqa: PLR0917 - the parts of a Kafka record
     partition: int,
     offset: int,
     key: bytes | None,
-    headers: Iterable[tuple[str, bytes]],
+    headers: Sequence[tuple[str, bytes]],
     value: bytes | None,
     appended_ms: int = 0,
 ) -> Record:
@@ -130,7 +130,10 @@ def received(  # noqa: PLR0917 - the parts of a Kafka record
 
     PostgreSQL keeps no NUL: a record with one among its headers is malformed.
     """
-    texts = {name: raw.decode("utf-8", "backslashreplace") for name, raw in headers}
+    try:
+        texts = {name: raw.decode() for name, raw in headers}
+    except UnicodeDecodeError:
+        texts = {name: raw.decode("utf-8", "backslashreplace") for name, raw in headers}
     malformed = "" if value is not None else "no value"
     if "\0" in "".join((*texts, *texts.values())):
         malformed = "a NUL character in the headers"

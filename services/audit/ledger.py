@@ -125,7 +125,7 @@ async def _lock_heads(session: AsyncSession, chains: set[str]) -> dict[str, Head
 
 async def _known(session: AsyncSession, batch: Sequence[Heard], now: datetime) -> set[str]:
     """Which of them the ledger has. Months that ended before they were said are not asked."""
-    ids = [heard.id for heard in batch]
+    ids = [heard.message_id for heard in batch]
     since = min(heard.time for heard in batch)
     # A time that is still to come says nothing about when the message was first heard.
     is_past = all(heard.time <= now + SKEW for heard in batch) and since > _BEGIN

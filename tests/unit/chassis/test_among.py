@@ -42,3 +42,5 @@ async def test_it_can_be_negated_named_and_joined_to_other_conditions(database_u
         assert set(await session.scalars(others)) == set(IDS[2:])
         named = MINE.where(among_named(INBOX.c.message_id, "ids"))
         assert set(await session.scalars(named, {"ids": IDS[3:]})) == set(IDS[3:])
+        texts = [str(each) for each in IDS[3:]]
+        assert set(await session.scalars(named, {"ids": texts})) == set(IDS[3:])
