@@ -10,25 +10,24 @@ from limits.aio.storage.redis.bridge import RedisBridge
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, RedisError
 
 from services.gateway.limits.policies import Counted, Window
 
-PATIENCE_SECONDS = 0.25
 _CONNECTIONS = 32
 
 
 class Shared:
-    """Sliding windows that all gateways count in. Raises what redis-py raises."""
+    """Sliding windows that all gateways count in. An OSError says that Redis does not."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, patience: float) -> None:
         # Requests wait for a connection, for a while; redis-py's other pool would fail them.
         self._pool = BlockingConnectionPool.from_url(  # pyright: ignore[reportUnknownMemberType]
             url,
             max_connections=_CONNECTIONS,
-            timeout=PATIENCE_SECONDS,
-            socket_timeout=PATIENCE_SECONDS,
-            socket_connect_timeout=PATIENCE_SECONDS,
+            timeout=patience,
+            socket_timeout=patience,
+            socket_connect_timeout=patience,
             retry=Retry(NoBackoff(), 0),
         )
         self._redis = Redis(connection_pool=self._pool)
@@ -40,11 +39,9 @@ class Shared:
     ) -> tuple[list[bool], list[Window]]:
         """Count one request against each of `taken`, then look at each of `looked`."""
         try:
-            answers = await self._run(taken, looked)
-        except NoScriptError:  # a Redis that was started anew has forgotten them
-            for script in (self._take, self._look):
-                await self._redis.script_load(cast("str", script.script))
-            answers = await self._run(taken, looked)
+            answers = await self._asked(taken, looked)
+        except RedisError as error:
+            raise ConnectionError(str(error) or type(error).__name__) from error
         return [bool(each) for each in answers[: len(taken)]], [
             _window(each) for each in answers[len(taken) :]
         ]
@@ -56,6 +53,14 @@ class Shared:
     async def close(self) -> None:
         """Let go of all connections."""
         await self._pool.aclose()
+
+    async def _asked(self, taken: Sequence[Counted], looked: Sequence[Counted]) -> list[Any]:
+        try:
+            return await self._run(taken, looked)
+        except NoScriptError:  # a Redis that was started anew has forgotten them
+            for script in (self._take, self._look):
+                await self._redis.script_load(cast("str", script.script))
+            return await self._run(taken, looked)
 
     async def _run(self, taken: Sequence[Counted], looked: Sequence[Counted]) -> list[Any]:
         async with self._redis.pipeline(transaction=False) as line:

@@ -6,16 +6,19 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
+from typing import TYPE_CHECKING
 
 from prometheus_client import Counter, Gauge
-from redis.exceptions import RedisError
 
 from chassis.leases import Clock
 from services.gateway.limits.memory import Memory
 from services.gateway.limits.policies import Counted, Policy, Window
-from services.gateway.limits.shared import PATIENCE_SECONDS, Shared
+
+if TYPE_CHECKING:
+    from services.gateway.limits.shared import Shared
 
 LOG = logging.getLogger(__name__)
+PATIENCE_SECONDS = 0.25
 REST_SECONDS = 5.0
 SHARED = Gauge("hostler_rate_limits_shared", "1 while rates are counted in Redis.")
 LOST = Counter("hostler_rate_limits_redis_lost", "How often Redis went away.")
@@ -39,7 +42,7 @@ class Store:
 
     def __init__(self, redis_url: str | None, clock: Clock) -> None:
         self._memory = Memory(clock)
-        self._redis = Shared(redis_url) if redis_url else None
+        self._redis = _shared(redis_url) if redis_url else None
         self._away = False
         self._ask_at = 0.0
         SHARED.set(self._redis is not None)
@@ -87,7 +90,7 @@ class Store:
             try:
                 async with asyncio.timeout(PATIENCE_SECONDS):
                     answers = await self._redis.ask(taken, looked)
-            except (RedisError, OSError, TimeoutError) as error:
+            except OSError as error:
                 self._lose(error)
             else:
                 self._find()
@@ -116,6 +119,13 @@ class Store:
             self._away = False
             SHARED.set(1)
             LOG.info("rates are counted in Redis again")
+
+
+def _shared(url: str) -> "Shared":
+    # Without Redis its client would be six megabytes for nothing.
+    from services.gateway.limits.shared import Shared  # noqa: PLC0415
+
+    return Shared(url, PATIENCE_SECONDS)
 
 
 def _standing(policy: Policy, window: Window) -> Standing:
