@@ -6,14 +6,16 @@ statement are one parameter, a JSON text.
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from pydantic_core import to_json
-from sqlalchemy import Table, TextClause, bindparam, text, update
+from sqlalchemy import Insert, Table, TextClause, TextualSelect, bindparam, text, update
+from sqlalchemy import Row as Found
 from sqlalchemy.ext.asyncio import AsyncSession
 
 Row = dict[str, Any]
 Rows = tuple[Table, Sequence[Row]]
+Result = Sequence[Found[Any]]
 
 
 async def insert_into(session: AsyncSession, *rows_of: Rows) -> None:
@@ -39,6 +41,23 @@ def _insert_of(columns_of: tuple[tuple[Table, tuple[str, ...]], ...]) -> TextCla
         into = f"INSERT INTO {name} ({named})"
         parts.append(f"{name} AS ({into} SELECT {named} FROM {source})")  # noqa: S608 - names of our own tables
     return text(f"WITH {', '.join(parts)} SELECT")
+
+
+async def insert_returning(session: AsyncSession, statement: Insert, rows: Sequence[Row]) -> Result:
+    """Execute `INSERT … ON CONFLICT … RETURNING …` with rows, at least one: what it returns."""
+    if session.get_bind().dialect.name != "postgresql":
+        return (await session.execute(statement, rows)).all()
+    table, columns = cast("Table", statement.table), tuple(rows[0])
+    given = statement.from_select(columns, _given(table, columns))
+    return (await session.execute(given, {"rows": _as_json(rows)})).all()
+
+
+@cache
+def _given(table: Table, columns: tuple[str, ...]) -> TextualSelect:
+    """The rows that are the parameter `rows`."""
+    source = f'json_populate_recordset(NULL::"{table.name}", CAST(:rows AS json))'
+    named = ", ".join(f'"{column}"' for column in columns)
+    return text(f"SELECT {named} FROM {source}").columns(*[table.c[each] for each in columns])  # noqa: S608 - names of our own tables
 
 
 async def update_rows(session: AsyncSession, table: Table, key: str, rows: Sequence[Row]) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, literal_column, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.database import insert
+from chassis.rows import insert_returning
 from services.gateway.tables import IDEMPOTENCY_KEYS
 
 _C = IDEMPOTENCY_KEYS.c
@@ -70,7 +71,8 @@ async def _insert(
     )
     taken = claims.returning(_C.project_id, _C.key)
     rows = [_row(key, use, now) for key, use in sorted(wanted.items(), key=lambda item: item[0])]
-    return {Key(row.project_id, row.key) for row in (await session.execute(taken, rows)).all()}
+    found = await insert_returning(session, taken, rows)
+    return {Key(row.project_id, row.key) for row in found}
 
 
 def _row(key: Key, use: Use, now: datetime) -> dict[str, Any]:

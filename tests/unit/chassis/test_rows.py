@@ -7,7 +7,8 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
-from chassis.rows import Row, insert_into, update_rows
+from chassis.database import insert
+from chassis.rows import Row, insert_into, insert_returning, update_rows
 from chassis.tables import INBOX, LEASES, OUTBOX
 from tests.chassis_toys import NOW, opened
 
@@ -33,6 +34,20 @@ async def test_rows_of_several_tables_go_in_together_in_order_and_come_back_as_t
             leases = (await session.execute(select(LEASES).where(LEASES.c.name == "odd"))).all()
         assert [{name: getattr(row, name) for name in rows[0]} for row in found] == rows
         assert [tuple(row) for row in leases] == [tuple(lease.values())]
+
+
+async def test_of_rows_some_of_which_are_there_those_that_went_in_are_told(
+    database_url: str,
+) -> None:
+    async with opened(database_url) as database, database.session() as session:
+        new = insert(session, OUTBOX).on_conflict_do_nothing().returning(OUTBOX.c.id, OUTBOX.c.body)
+        rows = [{"id": number, **odd(value)} for number, value in enumerate(ODD, 1)]
+        first = await insert_returning(session, new, rows[::2])
+        assert [tuple(row) for row in first] == [(row["id"], row["body"]) for row in rows[::2]]
+        others = await insert_returning(session, new, rows)
+        assert [row.id for row in others] == [row["id"] for row in rows[1::2]]
+        kept = (await session.execute(select(OUTBOX).order_by(OUTBOX.c.id))).all()
+        assert [{name: getattr(row, name) for name in rows[0]} for row in kept] == rows
 
 
 async def test_of_rows_that_go_in_together_one_that_cannot_keeps_out_all(database_url: str) -> None:
