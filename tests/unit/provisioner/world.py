@@ -114,7 +114,8 @@ class Bench:
         try:
             yield running
         finally:
-            running.cancel()
+            if not running.cancelling():  # a second cancel would end the drain that the first began
+                running.cancel()
             await asyncio.wait([running])
 
     async def work(self) -> int:
