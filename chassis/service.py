@@ -55,7 +55,7 @@ Work = Callable[[], Awaitable[None]]
 Probe = Callable[[], Awaitable[str]]
 LEASE_TTL = timedelta(seconds=5)
 TIDY_SECONDS = 60.0
-PACE_SECONDS = 0.05
+PACE_SECONDS = 0.1
 """How far apart batches begin at least: what follows closely shares one's transaction."""
 KEEP_ALIVE_SECONDS = 75
 """Longer than proxies keep a connection that rests (60 s, mostly): none is used while it is closed."""

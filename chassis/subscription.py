@@ -6,6 +6,7 @@ A service has one consumer for its topics, and one more for each that must not w
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from itertools import chain
 from typing import Any, cast
 
 from aiokafka import ConsumerRecord
@@ -18,6 +19,8 @@ from chassis.offsets import Batch, Committing, Offsets
 from chassis.rounds import Rounds
 from chassis.wire import Record
 
+POLL_MS = 250
+"""How long Kafka and the client wait for records; what comes meanwhile is had at once."""
 Taking = Callable[[Sequence[Record]], AbstractContextManager[None]]
 _Raw = tuple[ConsumerRecord[bytes, bytes], ...]
 
@@ -77,8 +80,7 @@ class _Lane:
             group_id=group(first.service, first.topic if first.apart else None),
             batch=True,
             max_records=batch,
-            batch_timeout_ms=100,
-            fetch_max_wait_ms=100,
+            fetch_max_wait_ms=POLL_MS,
             auto_offset_reset="earliest",
             listener=self.offsets,
             parser=self._parsed,
@@ -86,11 +88,17 @@ class _Lane:
             no_reply=True,
         )
         self._subscriber(self._consume)
+        # Its own sleeps after a poll that brought nothing, as long as that took, whatever comes.
+        self._subscriber.get_msg = self._next
 
     @property
     def client(self) -> Client | None:
         """Aiokafka's consumer, while there is one."""
         return cast("Client | None", self._subscriber.consumer)
+
+    async def _next(self, consumer: Any) -> _Raw:
+        found = await consumer.getmany(timeout_ms=POLL_MS, max_records=self._batch)
+        return tuple(chain.from_iterable(found.values()))
 
     async def _consume(self, records: list[Record]) -> None:
         with self._taking(records):
