@@ -5,12 +5,14 @@ is set, requests under way are answered, background work gives its leases back, 
 """
 
 import asyncio
+import gc
 import logging
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 from functools import partial
+from socket import socket
 from types import FrameType
 from typing import Any
 
@@ -57,6 +59,8 @@ LEASE_TTL = timedelta(seconds=5)
 TIDY_SECONDS = 60.0
 PACE_SECONDS = 0.1
 """How far apart batches begin at least: what follows closely shares one's transaction."""
+OBJECTS_PER_COLLECTION = 100_000
+"""More than a batch makes: collected amid one, nearly all of them are found in use."""
 KEEP_ALIVE_SECONDS = 75
 """Longer than proxies keep a connection that rests (60 s, mostly): none is used while it is closed."""
 
@@ -334,6 +338,13 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
         self._service = service
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        """Start; what is there then, stays: collections look only at what comes."""
+        await super().startup(sockets)
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(OBJECTS_PER_COLLECTION)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._service.stopping.set()

@@ -31,6 +31,8 @@ FOLLOWERS = 1000
 EVENTS = 60
 APART = 0.25
 AT_ONCE = 50
+OPENED_PER_SECOND = 250
+"""Below the rate of one caller."""
 _ID = re.compile(rb'"id":"([0-9a-f-]{36})","source"')
 
 
@@ -145,8 +147,10 @@ class _Run:
                     for _ in range(some)
                 )
             )
-        while self.connected < self.followers:
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(AT_ONCE / OPENED_PER_SECOND)
+        async with asyncio.timeout(60):
+            while self.connected < self.followers:
+                await asyncio.sleep(0.05)
         await asyncio.sleep(1)
         print("ready", flush=True)
         end = time.time() + self.events * APART + 15
