@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import sys
 import traceback
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from shutil import rmtree
@@ -18,9 +19,14 @@ ROWS = sorted(p.stem for p in (Path(__file__).parent / "rows").glob("*.py") if p
 
 
 async def measure(
-    names: list[str], console: Console, *, quick: bool, minutes: float
+    names: list[str],
+    console: Console,
+    keep: Callable[[Measured], None],
+    *,
+    quick: bool,
+    minutes: float,
 ) -> tuple[list[Measured], bool]:
-    """The rows that could be measured, and whether all could."""
+    """The rows that could be measured, each kept as soon as it is, and whether all could."""
     done: list[Measured] = []
     whole = True
     for name in names:
@@ -35,6 +41,7 @@ async def measure(
         else:
             rmtree(bench.folder, ignore_errors=True)
             show(done[-1:], console)
+            keep(done[-1])
     return done, whole
 
 
@@ -50,11 +57,15 @@ def main() -> int:
         parser.error(f"no such row: {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
     console = Console(width=150)
     rows = given.rows or ROWS
-    done, whole = asyncio.run(measure(rows, console, quick=given.quick, minutes=given.minutes))
+
+    def keep(row: Measured) -> None:
+        if not given.no_write:
+            write([row], quick=given.quick)
+
+    measuring = measure(rows, console, keep, quick=given.quick, minutes=given.minutes)
+    done, whole = asyncio.run(measuring)
     if len(done) > 1:
         show(done, console)
-    if done and not given.no_write:
-        write(done, quick=given.quick)
     return 0 if whole and done else 1
 
 
