@@ -1,10 +1,9 @@
 """A gateway as the tests of policies have it: over SQLite, and in its own role over Postgres."""
 
-from tests.unit.gateway.policy.conftest import (
+from tests.unit.gateway.conftest import (
     bound_url,
     clients,
     clock,
-    database_url,
     gateway,
     made_bound,
     made_sqlite,
@@ -12,6 +11,7 @@ from tests.unit.gateway.policy.conftest import (
     sqlite_url,
     tables,
 )
+from tests.unit.gateway.policy.conftest import database_url
 
 __all__ = [
     "bound_url",

@@ -2,34 +2,6 @@
 
 import pytest
 
-from tests.unit.gateway.conftest import (
-    bound_url,
-    clients,
-    clock,
-    gateway,
-    made_bound,
-    made_postgres,
-    made_sqlite,
-    new_gateway,
-    postgres_url,
-    sqlite_url,
-    tables,
-)
-
-__all__ = [
-    "bound_url",
-    "clients",
-    "clock",
-    "gateway",
-    "made_bound",
-    "made_postgres",
-    "made_sqlite",
-    "new_gateway",
-    "postgres_url",
-    "sqlite_url",
-    "tables",
-]
-
 
 @pytest.fixture(params=["sqlite", "bound"])
 def database_url(request: pytest.FixtureRequest) -> str:
