@@ -4,7 +4,7 @@ With SQLAlchemy's `in_` it differs with each number: every connection prepares, 
 text that comes often, and so does Postgres.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -56,26 +56,29 @@ class _Several(TypeDecorator[Sequence[Any]]):
         return String()
 
     def bind_processor(self, dialect: Dialect) -> Any:
-        """How values become the parameter; UUIDs stand in SQLite without hyphens."""
-        if not isinstance(self.each, Uuid):
-            return super().bind_processor(dialect)
+        """How values become the parameter."""
+        are_ids = isinstance(self.each, Uuid)
         if dialect.name == "postgresql":
-            return _as_array
-        return _without_hyphens
-
-    def process_bind_param(self, value: Sequence[Any] | None, dialect: Dialect) -> Any:
-        if value is None or dialect.name == "postgresql":
-            return value
-        process = self.each.dialect_impl(dialect).bind_processor(dialect)
-        return to_json([process(each) if process else each for each in value]).decode()
+            return _as_array if are_ids else super().bind_processor(dialect)
+        if are_ids:
+            return _as_json(_hex)
+        return _as_json(self.each.dialect_impl(dialect).bind_processor(dialect))
 
 
 def _as_array(ids: Iterable[UUID | str]) -> str:
     return f"{{{','.join(map(str, ids))}}}"
 
 
-def _without_hyphens(ids: Iterable[UUID | str]) -> str:
-    return to_json([str(each).replace("-", "") for each in ids]).decode()
+def _as_json(process: Callable[[Any], Any] | None) -> Callable[[Iterable[Any]], str]:
+    def text(values: Iterable[Any]) -> str:
+        return to_json([process(each) if process else each for each in values]).decode()
+
+    return text
+
+
+def _hex(each: UUID | str) -> str:
+    """As UUIDs stand in SQLite."""
+    return str(each).replace("-", "")
 
 
 class _Among(FunctionElement[bool]):
