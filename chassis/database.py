@@ -110,9 +110,14 @@ def is_outage(error: BaseException) -> bool:
     )
 
 
+def is_postgres(session: AsyncSession) -> bool:
+    """Whether the session's database is Postgres."""
+    return session.get_bind().dialect.name == "postgresql"
+
+
 def insert(session: AsyncSession, table: Table) -> "postgresql.Insert | sqlite.Insert":
     """An INSERT that knows ON CONFLICT on the session's database."""
-    if session.get_bind().dialect.name == "postgresql":
+    if is_postgres(session):
         return postgresql.insert(table)
     return sqlite.insert(table)
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import ARRAY, Uuid, delete, func, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from chassis.database import Instant, changed, insert
+from chassis.database import Instant, changed, insert, is_postgres
 from chassis.tables import INBOX
 from contracts.message import Body, Message
 
@@ -35,7 +35,7 @@ async def take_many(
 
 def _rows(session: AsyncSession, ids: list[UUID], now: datetime) -> Any:
     row = insert(session, INBOX)
-    if session.get_bind().dialect.name == "postgresql":
+    if is_postgres(session):
         # One array: the statement is the same for any number of ids, so it is prepared once.
         each = func.unnest(literal(ids, ARRAY(Uuid)))
         return row.from_select(["message_id", "taken_at"], select(each, literal(now, Instant)))

@@ -13,6 +13,8 @@ from sqlalchemy import Insert, Table, TextClause, TextualSelect, bindparam, text
 from sqlalchemy import Row as Found
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from chassis.database import is_postgres
+
 Row = dict[str, Any]
 Rows = tuple[Table, Sequence[Row]]
 Result = Sequence[Found[Any]]
@@ -23,7 +25,7 @@ async def insert_into(session: AsyncSession, *rows_of: Rows) -> None:
     some = [(table, rows) for table, rows in rows_of if rows]
     if not some:
         return
-    if session.get_bind().dialect.name != "postgresql":
+    if not is_postgres(session):
         for table, rows in some:
             await session.execute(table.insert(), rows)
         return
@@ -36,35 +38,32 @@ def _insert_of(columns_of: tuple[tuple[Table, tuple[str, ...]], ...]) -> TextCla
     """`WITH "t" AS (INSERT INTO …), …`: each table's rows are the parameter of its name."""
     parts: list[str] = []
     for table, columns in columns_of:
-        name, named = f'"{table.name}"', ", ".join(f'"{column}"' for column in columns)
-        source = f"json_populate_recordset(NULL::{name}, CAST(:{table.name} AS json))"
-        into = f"INSERT INTO {name} ({named})"
-        parts.append(f"{name} AS ({into} SELECT {named} FROM {source})")  # noqa: S608 - names of our own tables
+        named, given = _named(columns), _given(table, columns, table.name)
+        parts.append(f'"{table.name}" AS (INSERT INTO "{table.name}" ({named}) {given})')
     return text(f"WITH {', '.join(parts)} SELECT")
 
 
 async def insert_returning(session: AsyncSession, statement: Insert, rows: Sequence[Row]) -> Result:
     """Execute `INSERT … ON CONFLICT … RETURNING …` with rows, at least one: what it returns."""
-    if session.get_bind().dialect.name != "postgresql":
+    if not is_postgres(session):
         return (await session.execute(statement, rows)).all()
     table, columns = cast("Table", statement.table), tuple(rows[0])
-    given = statement.from_select(columns, _given(table, columns))
+    given = statement.from_select(columns, _select_of(table, columns))
     return (await session.execute(given, {"rows": _as_json(rows)})).all()
 
 
 @cache
-def _given(table: Table, columns: tuple[str, ...]) -> TextualSelect:
+def _select_of(table: Table, columns: tuple[str, ...]) -> TextualSelect:
     """The rows that are the parameter `rows`."""
-    source = f'json_populate_recordset(NULL::"{table.name}", CAST(:rows AS json))'
-    named = ", ".join(f'"{column}"' for column in columns)
-    return text(f"SELECT {named} FROM {source}").columns(*[table.c[each] for each in columns])  # noqa: S608 - names of our own tables
+    given = text(_given(table, columns, "rows"))
+    return given.columns(*[table.c[each] for each in columns])
 
 
 async def update_rows(session: AsyncSession, table: Table, key: str, rows: Sequence[Row]) -> None:
     """Set what rows hold besides `key`, by which theirs is found; all of them the same columns."""
     if not rows:
         return
-    if session.get_bind().dialect.name == "postgresql":
+    if is_postgres(session):
         await session.execute(_update_of(table, key, tuple(rows[0])), {"rows": _as_json(rows)})
         return
     values: Row = {name: bindparam(name) for name in rows[0] if name != key}
@@ -78,8 +77,18 @@ def _update_of(table: Table, key: str, columns: tuple[str, ...]) -> TextClause:
     """`UPDATE "t" SET "a" = new."a", … FROM … AS new`: the rows are the parameter `rows`."""
     name = f'"{table.name}"'
     new = ", ".join(f'"{column}" = new."{column}"' for column in columns if column != key)
-    source = f"json_populate_recordset(NULL::{name}, CAST(:rows AS json)) AS new"
-    return text(f'UPDATE {name} SET {new} FROM {source} WHERE {name}."{key}" = new."{key}"')  # noqa: S608 - names of our own tables
+    given = _given(table, columns, "rows")
+    return text(f'UPDATE {name} SET {new} FROM ({given}) AS new WHERE {name}."{key}" = new."{key}"')  # noqa: S608 - names of our own tables
+
+
+def _given(table: Table, columns: Sequence[str], parameter: str) -> str:
+    """`SELECT` of the rows that are a parameter."""
+    source = f'json_populate_recordset(NULL::"{table.name}", CAST(:{parameter} AS json))'
+    return f"SELECT {_named(columns)} FROM {source}"  # noqa: S608 - names of our own tables
+
+
+def _named(columns: Sequence[str]) -> str:
+    return ", ".join(f'"{column}"' for column in columns)
 
 
 def _as_json(rows: Sequence[Row]) -> str:

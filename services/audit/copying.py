@@ -9,6 +9,7 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from chassis.database import is_postgres
 from services.audit.tables import LEDGER
 
 _NULL = "\\N"
@@ -32,11 +33,6 @@ Row = dict[str, Any]
 """A row of the ledger, by column."""
 
 _ESCAPED = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
-
-
-def is_postgres(session: AsyncSession) -> bool:
-    """Whether the session's database is Postgres."""
-    return session.get_bind().dialect.name == "postgresql"
 
 
 async def write(session: AsyncSession, rows: Iterator[Row]) -> None:

@@ -37,10 +37,10 @@ from sqlalchemy import RowMapping, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.among import among, among_named
-from chassis.database import Instant, insert
+from chassis.database import Instant, insert, is_postgres
 from chassis.rows import update_rows
 from chassis.wire import Record
-from services.audit.copying import Row, is_postgres, write
+from services.audit.copying import Row, write
 from services.audit.reading import Heard, uuid_text
 from services.audit.tables import HEADS, LEDGER
 

@@ -3,12 +3,14 @@
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from chassis.database import is_postgres
+
 
 async def exclusively(session: AsyncSession, name: str) -> None:
     """Wait until no other transaction holds `name`; held until this one ends.
 
     On SQLite a transaction that writes is alone anyway.
     """
-    if session.get_bind().dialect.name == "postgresql":
+    if is_postgres(session):
         lock = sa.func.pg_advisory_xact_lock(sa.func.hashtext(f"hostler.gateway.{name}"))
         await session.execute(sa.select(lock))
