@@ -60,7 +60,7 @@ def main() -> int:
 
     def keep(row: Measured) -> None:
         if not given.no_write:
-            write([row], quick=given.quick)
+            write(row, quick=given.quick)
 
     measuring = measure(rows, console, keep, quick=given.quick, minutes=given.minutes)
     done, whole = asyncio.run(measuring)

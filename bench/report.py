@@ -37,19 +37,18 @@ def show(rows: Sequence[Measured], console: Console | None = None) -> None:
     (console or Console(width=150)).print(table)
 
 
-def write(rows: Sequence[Measured], *, quick: bool, folder: Path = FOLDER) -> None:
-    """Write results.json (rows that did not run keep what they were), results.md and the charts."""
+def write(row: Measured, *, quick: bool, folder: Path = FOLDER) -> None:
+    """Write a row to results.json (the others stay as they were), results.md and its charts."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "results.json"
     known: dict[str, Any] = json.loads(file.read_text())["rows"] if file.exists() else {}
-    for row in rows:
-        known[row.row] = {
-            **asdict(row),
-            "goals": [{**asdict(g), "met": g.met} for g in row.goals],
-            "charts": [_draw(row, chart, folder) for chart in row.charts],
-            "quick": quick,
-            "measured_on": _machine(),
-        }
+    known[row.row] = {
+        **asdict(row),
+        "goals": [{**asdict(g), "met": g.met} for g in row.goals],
+        "charts": [_draw(row, chart, folder) for chart in row.charts],
+        "quick": quick,
+        "measured_on": _machine(),
+    }
     file.write_text(json.dumps({"rows": dict(sorted(known.items()))}, indent=2) + "\n")
     (folder / "results.md").write_text(_markdown(known))
 

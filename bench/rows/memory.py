@@ -41,10 +41,6 @@ async def measure(bench: Bench) -> Measured:
         for name, size in _all(stack).items():
             row.figure(f"{name}, after {bench.count(VMS)} VMs and pages of them", size, "MiB")
         await _under_load(bench, stack, row)
-    row.limit = (
-        "What grew (tracemalloc): psycopg keeps the texts of a hundred statements for each "
-        "connection, and one over a list, `IN (…)` of so many, has another text for each length."
-    )
     return row
 
 

@@ -18,7 +18,7 @@ _CONNECTIONS = 32
 
 
 class Shared:
-    """Sliding windows that all gateways count in. An OSError says that Redis does not."""
+    """Sliding windows that all gateways count in."""
 
     def __init__(self, url: str, patience: float) -> None:
         # Requests wait for a connection, for a while; redis-py's other pool would fail them.
@@ -37,7 +37,10 @@ class Shared:
     async def ask(
         self, taken: Sequence[Counted], looked: Sequence[Counted]
     ) -> tuple[list[bool], list[Window]]:
-        """Count one request against each of `taken`, then look at each of `looked`."""
+        """Count one request against each of `taken`, then look at each of `looked`.
+
+        An OSError says that Redis does not answer.
+        """
         try:
             answers = await self._asked(taken, looked)
         except RedisError as error:
