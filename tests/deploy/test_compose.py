@@ -14,7 +14,7 @@ from services.gateway.app import build
 from services.gateway.settings import GatewaySettings
 from services.provisioner.settings import ProvisionerSettings
 from services.sync.settings import SyncSettings
-from tests.deploy.composition import ROOT, Stanza, fill, read
+from tests.deploy.composition import DOCKERFILE, ROOT, Stanza, fill, read
 from tests.deploy.rehearsal import properties
 
 SETTINGS: dict[str, type[Settings]] = {
@@ -49,6 +49,20 @@ def known(kind: type[BaseSettings]) -> set[str]:
 )
 def test_variables_are_filled_in_as_compose_does(text: str, filled: str) -> None:
     assert fill(text, {"SET": "given"}) == filled
+
+
+def test_what_the_images_are_made_of_reaches_their_build() -> None:
+    """.dockerignore leaves everything out but what it names."""
+    lines = (ROOT / ".dockerignore").read_text().split()
+    named = [line.removeprefix("!") for line in lines if line.startswith("!")]
+    steps = [line.split() for line in DOCKERFILE.read_text().splitlines()]
+    copied = [words[1:-1] for words in steps if words[:1] == ["COPY"]]
+    sources = {one for some in copied if not some[0].startswith("--from") for one in some}
+    assert sources >= {"chassis", "deploy/kafka"}
+    reaching = {s for s in sources if any(Path(s).is_relative_to(n) for n in named)}
+    whole = {s for s in sources - reaching if any(Path(n).is_relative_to(s) for n in named)}
+    assert sources - reaching - whole == set()
+    assert all((ROOT / source).exists() for source in sources)
 
 
 def test_what_is_referred_to_is_there() -> None:
