@@ -70,10 +70,19 @@ async def until_ended(stack: Stack, count: int, seconds: float = 300) -> Counter
         await asyncio.sleep(0.25)
 
 
+def own_tenant(stack: Stack) -> Any:
+    """An openstacksdk connection to the project whose VMs are Hostler's."""
+    return _tenant(stack, simulator(stack).name)
+
+
 def other_tenant(stack: Stack) -> Any:
     """An openstacksdk connection to a project that Hostler does not sweep, with a large quota."""
+    return _tenant(stack, f"{simulator(stack).name}-admin")
+
+
+def _tenant(stack: Stack, name: str) -> Any:
     os.environ["OS_CLIENT_CONFIG_FILE"] = str(simulator(stack).clouds_yaml)
-    return openstack.connect(cloud=f"{simulator(stack).name}-admin")
+    return openstack.connect(cloud=name)
 
 
 async def sql(stack: Stack, query: str) -> list[Any]:

@@ -1,7 +1,6 @@
 """The floor under a service's memory: FastStream connected to Kafka beside an idle FastAPI.
 
-`python -m bench.idle BOOTSTRAP_SERVERS`; it has the libraries that every service of this kind has
-(SQLAlchemy with psycopg, pydantic, the OpenTelemetry API) imported, and does nothing.
+`python -m bench.idle BOOTSTRAP_SERVERS [LIBRARY …]`; libraries are imported, and nothing is done.
 """
 
 import sys
@@ -12,8 +11,6 @@ from importlib import import_module
 import uvicorn
 from fastapi import FastAPI
 from faststream.kafka import KafkaBroker
-
-LIBRARIES = ("opentelemetry.trace", "psycopg", "sqlalchemy.ext.asyncio")
 
 
 def app(servers: str) -> FastAPI:
@@ -30,6 +27,6 @@ def app(servers: str) -> FastAPI:
 
 
 if __name__ == "__main__":
-    for library in LIBRARIES:
+    for library in sys.argv[2:]:
         import_module(library)
     uvicorn.run(app(sys.argv[1]), host="127.0.0.1", port=0, access_log=False, log_level="warning")

@@ -28,7 +28,8 @@ POST   /control/servers/{id}/set      changed by itself: {"status": "SHUTOFF", "
 POST   /control/servers/{id}/delete   deleted as if by another (it stays in changes-since)
 POST   /control/servers         many at once, ACTIVE: {"count": 1000, "project": "demo",
 "name": "load", "tags": […]}; {uuid} in a tag: another
-for each
+for each; "network": false: no port, of which the
+network has 65,533
 
 POST   /control/quota           {"project": "other", "instances": 2, "cores": -1, "ports": 5, …}
 POST   /control/tokens/expire   every token is worth nothing: 401 until clients log in again;
@@ -62,6 +63,7 @@ from simulator.compute.model import Nic, Power, Server
 from simulator.compute.nova import BuildRule
 from simulator.faults import Fault
 from simulator.ids import new_id
+from simulator.network.store import AddressTaken
 from simulator.world import World
 
 
@@ -163,6 +165,7 @@ class ServersIn(_Body):
     project: str = "demo"
     name: str = "load"
     tags: list[str] = []
+    network: bool = True
 
 
 class QuotaIn(_Body):
@@ -393,7 +396,8 @@ def _maker(world: World, asked: ServersIn, now: float) -> Callable[[int], Server
             project_id=project, user_id=user.id if user else "", flavor=flavor, image_id=image.id,
             image_properties=dict(image.spec.properties), created=now, updated=now, launched=now,
             vm_state="active", task_state="", power_state=Power.RUNNING, host="compute1",
-            tags=[tag.replace("{uuid}", new_id()) for tag in asked.tags], nics=[Nic(network.id)],
+            tags=[tag.replace("{uuid}", new_id()) for tag in asked.tags],
+            nics=[Nic(network.id)] if asked.network else [],
         )  # fmt: skip
 
     return make
@@ -405,7 +409,10 @@ def _servers(app: FastAPI, world: World) -> None:
         make_one = _maker(world, asked, now)
         for number in range(asked.count):
             server = make_one(number)
-            world.network.plug(server, now)
+            try:
+                world.network.plug(server, now)
+            except AddressTaken as error:
+                raise HTTPException(409, f'{error}: try "network": false') from error
             world.compute.servers.add(server)
         return CountOut(count=asked.count)
 

@@ -1,4 +1,8 @@
-"""Memory of each service: idle, after 100,000 VMs, and under load, beside a bare process."""
+"""Memory of each service: idle, after 100,000 VMs, and under load, beside a bare process.
+
+The VMs are in the gateway's read model, and as many servers are in the cloud: sync lists and knows
+them, and tells them to the gateway and to audit.
+"""
 
 import asyncio
 import sys
@@ -6,7 +10,9 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from bench.bench import Bench, gateway_port
+import httpx
+
+from bench.bench import Bench, gateway_port, simulator
 from bench.client import CREATE, headers, sql, timing, until_ended
 from bench.load import Load
 from bench.result import Chart, Measured, Series
@@ -17,7 +23,12 @@ from deploy.local.stack import ROOT, SERVICES, ServiceProcess, Stack
 VMS = 100_000
 ROUNDS = 6
 RATE = 5.0
+KNOWN_SECONDS = 1800.0
+"""How long it may take until all servers of the cloud are known, at most."""
+LIBRARIES = ("openstack", "opentelemetry.sdk.trace", "psycopg", "sqlalchemy.ext.asyncio")
+"""What services of this kind hold besides: a second floor, to see what the first one leaves out."""
 _ENDED = "SELECT count(*) FROM gateway.operations WHERE ended_at IS NOT NULL"
+_KNOWN = "SELECT count(*) FROM gateway.unmanaged"
 _MADE = "SELECT id FROM gateway.vms WHERE name LIKE 'b-%' AND state = 'active'"
 
 
@@ -26,22 +37,46 @@ async def measure(bench: Bench) -> Measured:
     row = Measured(
         "memory", "a process with FastStream connected to Kafka and FastAPI, and no more"
     )
-    async with bench.stack() as stack, _bare(bench, stack) as bare:
+    async with (
+        bench.stack() as stack,
+        _bare(bench, stack) as bare,
+        _bare(bench, stack, *LIBRARIES) as laden,
+    ):
         await timing(stack, build=0.1)
         await asyncio.sleep(5)
         floor = row.figure("bare process", _pss(bare), "MiB")
-        idle = _all(stack)
-        for name, size in idle.items():
-            row.figure(f"{name}, idle", size, "MiB")
-        row.at_most(
-            "the largest idle service, times the bare process", max(idle.values()) / floor, 2
-        )
-        await asyncio.to_thread(fill_read_model, stack, bench.count(VMS))
-        await _read(bench, stack)
-        for name, size in _all(stack).items():
-            row.figure(f"{name}, after {bench.count(VMS)} VMs and pages of them", size, "MiB")
+        with_libraries = row.figure("the same with libraries imported", _pss(laden), "MiB")
+        count = bench.count(VMS)
+        for when in ("idle", f"after {count} VMs and pages of them"):
+            if when != "idle":
+                await _fill(stack, count)
+                await _read(bench, stack)
+            sizes = _all(stack)
+            for name, size in sizes.items():
+                row.figure(f"{name}, {when}", size, "MiB")
+            row.at_most(
+                f"the largest service, {when}: times the bare process",
+                max(sizes.values()) / floor,
+                2,
+            )
         await _under_load(bench, stack, row)
+    row.limit = (
+        f"Of what a service holds, {with_libraries - floor:.0f} MiB are libraries that the bare "
+        f"process lacks: {', '.join(each.partition('.')[0] for each in LIBRARIES)}."
+    )
     return row
+
+
+async def _fill(stack: Stack, count: int) -> None:
+    """VMs in the read model; in the cloud as many servers, and sync has told all of them."""
+    await asyncio.to_thread(fill_read_model, stack, count)
+    body = {"count": count, "network": False}
+    async with httpx.AsyncClient(timeout=600, trust_env=False) as http:
+        answer = await http.post(f"{simulator(stack).url}/control/servers", json=body)
+        answer.raise_for_status()
+    async with asyncio.timeout(KNOWN_SECONDS):
+        while (await sql(stack, _KNOWN))[0][0] < count:
+            await asyncio.sleep(2)
 
 
 async def _read(bench: Bench, stack: Stack) -> None:
@@ -77,7 +112,8 @@ async def _under_load(bench: Bench, stack: Stack, row: Measured) -> None:
     series = tuple(Series(name, tuple(points)) for name, points in sizes.items())
     row.charts.append(Chart("Memory under load", "seconds", "MiB (PSS)", series))
     growth = [points[-1][1] - points[0][1] for points in sizes.values()]
-    row.at_most("the largest growth under load in MiB", max(growth), 10)
+    minutes = f"{seconds * ROUNDS / 60:g} minutes"
+    row.at_most(f"the largest growth in {minutes} of load, in MiB", max(growth), 10)
 
 
 async def _send(
@@ -123,11 +159,11 @@ def _pss(child: Child) -> float:
 
 
 @asynccontextmanager
-async def _bare(bench: Bench, stack: Stack) -> AsyncGenerator[Child]:
+async def _bare(bench: Bench, stack: Stack, *libraries: str) -> AsyncGenerator[Child]:
     child = Child(
         "idle",
-        [sys.executable, "-m", "bench.idle", stack.kafka],
-        log=bench.folder / "idle.log",
+        [sys.executable, "-m", "bench.idle", stack.kafka, *libraries],
+        log=bench.folder / f"idle-{len(libraries)}.log",
         folder=ROOT,
     )
     child.start()

@@ -3,77 +3,74 @@
 from dataclasses import replace
 
 import httpx
-import psycopg
 
 from bench.bench import Bench, database_url, gateway_port
+from bench.client import cpu_seconds, sql
 from bench.load import Load
 from bench.result import Measured, middle
 from bench.rows.accept import OTHERS
-from deploy.local.postgres import dsn
-from deploy.local.stack import PROJECT, Stack
+from bench.seed import fill_read_model
+from bench.spent import each, sentence
+from deploy.local.stack import Stack
 
 VMS = 100_000
 DEEP = 1000
 ROUNDS = 3
 SECONDS = 6.0
-_FILL = """
-INSERT INTO gateway.vms (id, project_id, account, name, folded_name, state, flavor, image,
-  server_id, addresses, metadata, tags, security_groups, operations, version, revision,
-  created_at, updated_at, observed_at)
-SELECT gen_random_uuid(), %(project)s, 'simulator', 'vm-' || n, 'vm-' || n,
-  CASE WHEN n %% 10 = 0 THEN 'stopped' ELSE 'active' END, 'm1.small', 'image', n::text,
-  '[{"network": "private", "address": "10.0.0.7", "version": 4}]', '{"a": "b"}', '["web"]',
-  '["default"]', 1, 1, 1, now() - n * interval '1 second', now(), now()
-FROM generate_series(1, %(count)s) AS n
-"""
 
 
 async def measure(bench: Bench) -> Measured:
     """Each read saturated, ours and the bare one in turns; then page 1,000 beside page 1."""
     row = Measured("reads", "a bare route that selects the same rows")
+    limits: list[str] = []
     async with bench.stack() as stack:
         for name in OTHERS:
             stack.parts[name].stop()
         url = database_url(stack)
-        ids = _fill(url, bench.count(VMS))
+        fill_read_model(stack, bench.count(VMS))
+        ids = [str(row[0]) for row in await sql(stack, "SELECT id FROM gateway.vms LIMIT 1000")]
         async with bench.bare(url) as floor:
             headers = {"X-API-Key": stack.api_key}
             for name, ours, bare in (
                 ("one VM", "/v1/vms/", "/rows/"),
                 ("page of 100", "/v1/vms?limit=100", "/rows?limit=100"),
             ):
-                each = ids if name == "one VM" else [""]
+                some = ids if name == "one VM" else [""]
                 wanted = {
-                    "bare": Load(floor.port, tuple(bare + i for i in each), SECONDS),
+                    "bare": Load(floor.port, tuple(bare + i for i in some), SECONDS),
                     "ours": Load(
-                        gateway_port(stack), tuple(ours + i for i in each), SECONDS, headers=headers
+                        gateway_port(stack), tuple(ours + i for i in some), SECONDS, headers=headers
                     ),
                 }
-                await _compare(bench, row, name, wanted)
+                spent = await _compare(bench, row, name, wanted, stack)
+                limits.append(sentence(name, spent))
         await _deep(bench, row, stack)
+    row.limit = " ".join(limits) + (
+        " Postgres does the same for both; beside the bare route's work are the door (credentials,"
+        " rates, the request's id and span), the project's session, and the rules of representation."
+    )
     return row
 
 
-def _fill(url: str, count: int) -> list[str]:
-    """Make the VMs; some of their ids."""
-    with psycopg.connect(dsn(url), autocommit=True) as connection:
-        connection.execute(_FILL, {"project": PROJECT, "count": count})
-        connection.execute("ANALYZE gateway.vms")
-        found = connection.execute("SELECT id::text FROM gateway.vms LIMIT 1000").fetchall()
-    return [text for (text,) in found]
-
-
-async def _compare(bench: Bench, row: Measured, name: str, wanted: dict[str, Load]) -> None:
+async def _compare(
+    bench: Bench, row: Measured, name: str, wanted: dict[str, Load], stack: Stack
+) -> dict[str, float]:
+    """Both in turns; the processor time that each of ours takes."""
     rates: dict[str, list[float]] = {each: [] for each in wanted}
+    spent: dict[str, float] = {}
     for _ in range(1 if bench.quick else ROUNDS):
-        for each, given in wanted.items():
-            seconds = bench.seconds(SECONDS)
-            answered = await bench.load(replace(given, seconds=seconds, connections=64))
-            rates[each].append(answered.rate)
-    for each, found in rates.items():
-        row.figure(f"{name}, {each}", middle(found), "requests/s")
+        for who, given in wanted.items():
+            load = replace(given, seconds=bench.seconds(SECONDS), connections=64, warm_up=0.0)
+            used = cpu_seconds(stack)
+            answered = await bench.load(load)
+            rates[who].append(answered.rate)
+            if who == "ours":
+                spent = each(used, cpu_seconds(stack), answered.requests)
+    for who, found in rates.items():
+        row.figure(f"{name}, {who}", middle(found), "requests/s")
     ratio = middle(rates["ours"]) / middle(rates["bare"])
     row.at_least(f"{name}, of the bare route's", ratio, 0.6)
+    return spent
 
 
 async def _deep(bench: Bench, row: Measured, stack: Stack) -> None:

@@ -98,7 +98,7 @@ async def _sweeps(bench: Bench) -> list[tuple[float, float]]:
     points: list[tuple[float, float]] = []
     async with cloud_and_database(bench) as (cloud, database):
         for size in map(bench.count, SIZES):
-            await cloud.fill(size - len(cloud.ids))
+            await cloud.fill(size - len(cloud.ids), network=False)
             async with sweeping(database, cloud.name) as sweeper:
                 await timed(sweeper.sweep_once)  # the first lists everything
                 taken = [await timed(sweeper.sweep_once) for _ in range(SWEEPS)]
