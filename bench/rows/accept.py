@@ -5,7 +5,7 @@ from dataclasses import replace
 from bench.bench import Bench, database_url, gateway_port
 from bench.client import CREATE, cpu_seconds
 from bench.load import Answered, Load
-from bench.result import Measured, middle
+from bench.result import Chart, Measured, Series, middle
 from bench.spent import each, sentence
 from deploy.local.stack import Stack
 
@@ -32,11 +32,16 @@ async def measure(bench: Bench) -> Measured:
     for name, rate in rates.items():
         row.figure(f"{name}, saturated", rate, "requests/s")
     p95 = {name: middle([a.p95 for a in found]) for name, found in at_rate.items()}
+    series: list[Series] = []
     for name, found in at_rate.items():
         row.figure(f"{name}, rate of the schedule", middle([a.rate for a in found]), "requests/s")
-        row.figure(f"{name}, p50", middle([a.p50 for a in found]), "ms")
-        row.figure(f"{name}, p95", p95[name], "ms")
-        row.figure(f"{name}, p99", middle([a.p99 for a in found]), "ms")
+        points = (
+            (50.0, row.figure(f"{name}, p50", middle([a.p50 for a in found]), "ms")),
+            (95.0, row.figure(f"{name}, p95", p95[name], "ms")),
+            (99.0, row.figure(f"{name}, p99", middle([a.p99 for a in found]), "ms")),
+        )
+        series.append(Series(name, points))
+    row.charts.append(Chart("Answers at half the rate", "percentile", "ms", tuple(series)))
     row.at_least("saturated, of the bare route's", rates["ours"] / rates["bare"], 0.6)
     row.at_most("p95 at half the rate, times the bare route's", p95["ours"] / p95["bare"], 2)
     row.at_most("p95 at half the rate, in ms", p95["ours"], 50)
