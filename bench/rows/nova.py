@@ -23,6 +23,7 @@ from deploy.local.stack import Stack
 SERVERS = 1000
 TIMES = 7
 NAME = "hostler-bench"
+BUILD_SECONDS = 1800.0
 
 
 async def measure(bench: Bench) -> Measured:
@@ -74,11 +75,25 @@ def _servers(cloud: Any, stack: Stack, count: int, *, real: bool) -> Generator[N
         if not answer.ok:
             raise RuntimeError(f"{missing} servers could not be made: {answer.text}")
     try:
+        _until_built(cloud, count)
         yield
     finally:
         for server in list(cloud.compute.servers(details=False)):
             if server.name.startswith(NAME):
                 cloud.compute.delete_server(server, ignore_missing=True)
+
+
+def _until_built(cloud: Any, count: int) -> None:
+    """Wait: while servers are on the way to a cell, Nova's own list misses some of them."""
+    end = time.monotonic() + BUILD_SECONDS
+    while True:
+        servers = list(cloud.compute.servers(details=True))
+        building = sum(server.status == "BUILD" for server in servers)
+        if len(servers) >= count and not building:
+            return
+        if time.monotonic() > end:
+            raise RuntimeError(f"{building} of {len(servers)} servers are still in BUILD")
+        time.sleep(5)
 
 
 def _timed(what: Callable[[], None]) -> float:
