@@ -86,7 +86,8 @@ def test_the_same_key_at_both_gateways_at_once_is_one_operation(pair: Scene) -> 
 def test_when_one_of_two_is_killed_for_good_the_other_one_does_all_the_work(
     pair: Scene, service: str
 ) -> None:
-    """The second one is killed, which may hold every lease; nobody brings it back meanwhile."""
+    """The second one holds every lease: it took them while the first was away. Then it is killed."""
+    pair.stack.restart(service)
     with ThreadPoolExecutor(1) as pool:
         asking = pool.submit(created, pair, 8, f"after-{service}")
         time.sleep(0.5)

@@ -20,7 +20,8 @@ from tests.faults.chaos.journal import Journal
 from tests.faults.chaos.plan import Kind, Mishap
 
 COMPUTE = {"service": "compute", "path_regex": "/servers"}
-ORDERS = {"service": "compute", "method": "POST", "path_regex": "/servers"}
+ORDERS = ("POST", "POST", "PUT", "DELETE")
+"""By which the cloud is told to do something, creates and actions as often as all else."""
 PLENTY = {"instances": -1, "cores": -1, "ram": -1}
 
 
@@ -62,8 +63,8 @@ class Mishaps:
             Kind.POSTGRES_KILLED: lambda: self._down(["postgres"], seconds, stack.kill),
             Kind.POSTGRES_STOPPED: lambda: self._down(["postgres"], seconds, self._end),
             Kind.CLOUD_STOPPED: lambda: self._down(["cloud"], seconds, self._end),
-            Kind.LOST_AFTER: lambda: order(ORDERS, dice, kind="drop", when="after"),
-            Kind.LOST_BEFORE: lambda: order(ORDERS, dice, kind="drop", when="before"),
+            Kind.LOST_AFTER: lambda: self._lose(dice, "after"),
+            Kind.LOST_BEFORE: lambda: self._lose(dice, "before"),
             Kind.BUSY: lambda: order(COMPUTE, dice, kind="status", status=429, retry_after=2),
             Kind.UNAVAILABLE: lambda: order(COMPUTE, dice, kind="status", status=503),
             Kind.SLOW: lambda: order(COMPUTE, dice, kind="latency", seconds=seconds),
@@ -143,6 +144,11 @@ class Mishaps:
     def _order(self, match: dict[str, str], dice: random.Random, **effect: Any) -> None:
         fault = {"match": match, "effect": effect, "times": dice.randint(1, 5)}
         self._post("/faults", **fault)
+
+    def _lose(self, dice: random.Random, when: str) -> None:
+        method = dice.choice(ORDERS)
+        self._order(COMPUTE | {"method": method}, dice, kind="drop", when=when)
+        self.journal.count(f"answers of {method} lost {when} the effect, ordered")
 
     def _post(self, path: str, **body: Any) -> None:
         self.control.post(path, json=body).raise_for_status()

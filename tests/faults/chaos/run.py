@@ -20,7 +20,7 @@ from tests.faults.chaos.callers import Book, Caller, Outside, Servers
 from tests.faults.chaos.followers import Follower
 from tests.faults.chaos.journal import Journal
 from tests.faults.chaos.mishaps import Mishaps
-from tests.faults.chaos.plan import plan
+from tests.faults.chaos.plan import Mishap, plan
 from tests.faults.chaos.verdict import judge
 from tests.faults.chaos.world import Outside as Seen
 from tests.faults.scene import login
@@ -37,6 +37,8 @@ QUICK = {
     "HOSTLER_BACKOFF_CAP": "PT3S",
     "HOSTLER_BACKOFF_MAX_SECONDS": "5",
     "HOSTLER_SWEEP_FULL_SECONDS": "10",
+    "HOSTLER_BUILD_TIMEOUT": "PT30S",
+    "HOSTLER_INVENTORY_INTERVAL_SECONDS": "10",
 }
 
 
@@ -108,13 +110,15 @@ class _Run:
             Follower(f"follower-{number}", urls[number % 2 :] + urls[: number % 2], key, journal)
             for number in range(FOLLOWERS)
         ]
-        self.seen = Seen(http, servers, self.book, self.followers, stack.logs, self.mishaps.poisons)
+        self.seen = Seen(
+            http, servers, self.book, self.followers, stack.logs, self.mishaps.poisons, journal
+        )
 
     def play(self, seconds: float) -> Outcome:
         self._until(self._has_catalog, 60, "the catalog is there")
         for thread in [*self.followers, *self.callers]:
             thread.start()
-        self._suffer(seconds)
+        self.seen.planned = self._suffer(seconds)
         for caller in self.callers:
             caller.over.set()
         self._note("faults end, everything is brought up")
@@ -133,13 +137,16 @@ class _Run:
         outcome.differs = judge(self.seen)
         return outcome
 
-    def _suffer(self, seconds: float) -> None:
+    def _suffer(self, seconds: float) -> list[Mishap]:
+        """What the plan has for so long, each at its time."""
+        mishaps = plan(self.seed, seconds)
         began = time.monotonic()
         with ThreadPoolExecutor(12) as pool:
-            for mishap in plan(self.seed, seconds):
+            for mishap in mishaps:
                 time.sleep(max(0.0, mishap.at - (time.monotonic() - began)))
                 pool.submit(self.mishaps.befall, mishap)
             time.sleep(max(0.0, seconds - (time.monotonic() - began)))
+        return mishaps
 
     def _until(self, true: Callable[[], bool], seconds: float, what: str) -> None:
         """Wait until it holds, or for so long: what does not hold is told by the checks."""

@@ -8,15 +8,37 @@ from typing import Final
 
 import httpx
 
-from tests.faults.chaos.world import FINAL, Outside
+from tests.faults.chaos.plan import Kind
+from tests.faults.chaos.world import ENDS, FINAL, Outside
 
 Check = Callable[[Outside], Iterator[str]]
 MOST_SHOWN: Final = 12
+LEAST_ACCEPTED: Final = 0.5
+"""Commands for each mishap: a tenth of what a small machine does."""
+LEAST_SUCCEEDED: Final = 0.3
+LEAST_MISHAPS: Final = 0.6
+STARTED: Final = "operation.started.v1"
+ISSUED: Final = "operation.issued.v1"
+SUCCEEDED: Final = "operation.succeeded.v1"
+STEPS: Final = {STARTED, ISSUED, "operation.retrying.v1"}
 KNOWN_TRACEBACKS: Final = (
     # A library's, about an outage that the run made.
     r"\| (aiokafka|kafka)\.errors\.",
     r"\| (ConnectionRefusedError|ConnectionResetError|BrokenPipeError)",
 )
+
+
+def it_was_a_run(seen: Outside) -> Iterator[str]:
+    """Callers got things done meanwhile, and things went wrong as planned."""
+    accepted = seen.book.accepted()
+    if len(accepted) < LEAST_ACCEPTED * len(seen.planned):
+        yield f"{len(accepted)} commands were accepted while {len(seen.planned)} things went wrong"
+    done = Counter(end for of_one in seen.ends.values() for end in of_one)
+    if done[SUCCEEDED] < LEAST_SUCCEEDED * done.total():
+        yield f"of {done.total()} operations {done[SUCCEEDED]} succeeded"
+    passed = sum(seen.journal.counts[kind] for kind in Kind)
+    if passed < LEAST_MISHAPS * len(seen.planned):
+        yield f"{passed} of {len(seen.planned)} mishaps could be"
 
 
 def strange_answers(seen: Outside) -> Iterator[str]:
@@ -60,9 +82,12 @@ def nothing_is_stuck(seen: Outside) -> Iterator[str]:
 
 
 def cloud_and_read_model_agree(seen: Outside) -> Iterator[str]:
-    """Every server has its VM and every VM its server, in the same state; none twice."""
+    """Every server has its VM and every VM its server, in the same state; none twice.
+
+    But for servers of creates that were given up, once they are told as orphans.
+    """
     cloud, model = seen.in_cloud(), seen.present()
-    orphans = {said.key.rpartition("/")[2] for said in seen.topics["cloud.inventory"]}
+    orphans = seen.orphans()
     times = Counter(vm for vm, server, _ in cloud if server not in orphans)
     for vm, server, state in cloud:
         if model.get(vm) != (server, state) and server not in orphans:
@@ -111,6 +136,34 @@ def events_come_once_and_in_order(seen: Outside) -> Iterator[str]:
     for vm, counted in versions.items():
         if counted != list(range(1, len(counted) + 1)):
             yield f"vm {vm}: its changes are numbered {counted}"
+
+
+def operations_are_told_in_order(seen: Outside) -> Iterator[str]:
+    """Each begins before it is issued, and nothing more is done about it after its end."""
+    steps: dict[str, list[str]] = defaultdict(list)
+    for said in seen.once("vm.events"):
+        if said.type in STEPS or said.type in ENDS:
+            steps[said.headers["ce_operationid"]].append(said.type)
+    for operation_id, told in steps.items():
+        ended = [place for place, step in enumerate(told) if step in ENDS]
+        if ended and ended[0] != len(told) - 1:
+            yield f"{operation_id} went on after its end: {told}"
+        if ISSUED in told and STARTED not in told[: told.index(ISSUED)]:
+            yield f"{operation_id} was issued before it began: {told}"
+
+
+def the_last_state_is_the_truth(seen: Outside) -> Iterator[str]:
+    """The last record of each VM on vm.state, taken alone, is what the read model shows."""
+    for vm_id, vm in seen.vms.items():
+        last = seen.states.get(vm_id)
+        if last is None:
+            if vm["server_id"] is not None:
+                yield f"vm {vm_id} has {vm['server_id']} and no state on Kafka"
+            continue
+        made = last["server_id"] is not None
+        for name in ("state", "server_id", "name") if made else ("state",):
+            if last[name] != vm[name]:
+                yield f"vm {vm_id}: its last {name} is {last[name]!r}, the model's {vm[name]!r}"
 
 
 def who_joins_late_sees_the_same(seen: Outside) -> Iterator[str]:
@@ -163,6 +216,7 @@ def no_bug_is_logged(seen: Outside) -> Iterator[str]:
 
 
 CHECKS: Final[tuple[Check, ...]] = (
+    it_was_a_run,
     strange_answers,
     every_command_has_one_outcome,
     nothing_was_done_that_nobody_asked,
@@ -171,6 +225,8 @@ CHECKS: Final[tuple[Check, ...]] = (
     audit_and_read_model_agree,
     audit_has_what_kafka_has,
     events_come_once_and_in_order,
+    operations_are_told_in_order,
+    the_last_state_is_the_truth,
     who_joins_late_sees_the_same,
     followers_heard_everything_once,
     the_chain_verifies,

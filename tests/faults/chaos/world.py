@@ -13,7 +13,9 @@ import httpx
 
 from tests.faults.chaos.callers import Book, Json, Servers
 from tests.faults.chaos.followers import Follower
+from tests.faults.chaos.journal import Journal
 from tests.faults.chaos.kafka import Said, read
+from tests.faults.chaos.plan import Mishap
 
 FINAL = {"succeeded", "failed", "cancelled"}
 ENDS = {f"operation.{state}.v1" for state in FINAL}
@@ -32,6 +34,8 @@ class Outside:
     followers: list[Follower]
     logs: Path
     poisons: set[bytes]
+    journal: Journal
+    planned: list[Mishap] = field(default_factory=list[Mishap])
     topics: dict[str, list[Said]] = field(default_factory=dict[str, list[Said]])
 
     async def read_kafka(self, address: str) -> None:
@@ -126,6 +130,24 @@ class Outside:
                 if version > latest.get(said.key, (-1, vm))[0]:
                     latest[said.key] = (version, vm)
         return {vm: snapshot for vm, (_, snapshot) in latest.items()}
+
+    @cached_property
+    def states(self) -> dict[str, Json]:
+        """VM → what its last record on vm.state says: all that is left once it is compacted."""
+        last = {said.key: said for said in self.topics["vm.state"]}
+        return {vm: cast("Json", said.data["vm"]) for vm, said in last.items() if said.value}
+
+    def orphans(self) -> set[str]:
+        """Servers that were told to be orphans, of creates that an operator gave up."""
+        given_up = {
+            operation["vm_id"]
+            for operation in self.operations.values()
+            if operation["command"] == "vm.create.v1"
+            and operation["error"] is not None
+            and operation["error"]["code"] == "abandoned"
+        }
+        found = (s for s in self.topics["cloud.inventory"] if s.type == "orphan.found.v1")
+        return {said.key.rpartition("/")[2] for said in found if said.data["vm_id"] in given_up}
 
     def tracebacks(self) -> dict[str, list[str]]:
         """The last line of each traceback in the services' logs → the logs that hold it."""
