@@ -6,7 +6,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -204,15 +204,6 @@ class Mishaps:
         self.control.delete("/faults").raise_for_status()
         self.control.delete("/builds").raise_for_status()
         self._post("/quota", **PLENTY)
-        self._release()
-
-    def _release(self) -> None:
-        """The cloud comes to itself: what hung in BUILD is done. Nobody waits for the deadline."""
-        for server in self.servers.all():
-            if server["status"] == "BUILD":
-                self.journal.count("hanging builds released at the end")
-                with suppress(httpx.HTTPStatusError):  # it was deleted meanwhile
-                    self._post(f"/servers/{server['id']}/set", status="ACTIVE")
 
 
 def write(file: Path, offset: float) -> None:

@@ -74,7 +74,13 @@ class Outside:
 
     def in_cloud(self) -> list[tuple[str, str, str]]:
         """VM, server and state of each server with a VM: by its mark, or imported."""
-        states = {"ACTIVE": "active", "SHUTOFF": "stopped", "ERROR": "error", "PAUSED": "paused"}
+        states = {
+            "ACTIVE": "active",
+            "BUILD": "building",
+            "ERROR": "error",
+            "PAUSED": "paused",
+            "SHUTOFF": "stopped",
+        }
         imported = {server: vm for vm, (server, _) in self.present().items()}
         found: list[tuple[str, str, str]] = []
         for server in self.servers.all():
