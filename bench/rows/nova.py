@@ -16,6 +16,7 @@ import httpx
 import openstack
 
 from bench.bench import Bench, simulator
+from bench.client import own_tenant
 from bench.result import Measured, middle
 from bench.seed import fill_read_model
 from deploy.local.stack import Stack
@@ -31,7 +32,7 @@ async def measure(bench: Bench) -> Measured:
     real = os.environ.get("HOSTLER_BENCH_CLOUD", "")
     row = Measured("nova", f"GET /servers/detail of {real or 'the simulator'}")
     async with bench.stack() as stack:
-        cloud = await asyncio.to_thread(_connect, stack, real)
+        cloud: Any = openstack.connect(cloud=real) if real else own_tenant(stack)
         count = bench.count(SERVERS)
         await asyncio.to_thread(fill_read_model, stack, count)
         own = {"X-API-Key": stack.api_key}
@@ -48,12 +49,6 @@ async def measure(bench: Bench) -> Measured:
     row.figure(f"Hostler, {count} VMs", middle(ours) * 1000, "ms")
     row.at_least("times faster", middle(theirs) / middle(ours), 50)
     return row
-
-
-def _connect(stack: Stack, real: str) -> Any:
-    if not real:
-        os.environ["OS_CLIENT_CONFIG_FILE"] = str(simulator(stack).clouds_yaml)
-    return openstack.connect(cloud=real or simulator(stack).name)
 
 
 @contextmanager
