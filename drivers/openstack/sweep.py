@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from chassis.errors import Retry
 from contracts.errors import ErrorCode
-from drivers.base import Fingerprints, Glanced, Glimpse, Looked, Mark
+from contracts.vm.states import VmState
+from drivers.base import Fingerprints, Glanced, Glimpse, Looked, Mark, Seen
 from drivers.governor import Lane
 from drivers.openstack import errors
 from drivers.openstack.calls import Answer, Call
@@ -63,10 +64,19 @@ async def _pages(
 
 
 async def find(cloud: Cloud, mark: Mark) -> Looked:
-    """The servers with the mark's VM tag, oldest first."""
+    """The living servers with the mark's VM id, oldest first.
+
+    Their own tags say so, not only the answer: a cloud may ignore a filter that it does not know.
+    """
     filters = {"tags": vm_tag(mark), "sort_key": "created_at", "sort_dir": "asc"}
     found = [page async for page in pages(cloud, filters, Lane.COMMAND)]
-    return Looked(servers=[each for page in found for each in page.servers], clock=found[0].clock)
+    its = [each for page in found for each in page.servers if _is_its(each, mark)]
+    return Looked(servers=its, clock=found[0].clock)
+
+
+def _is_its(seen: Seen, mark: Mark) -> bool:
+    lives = seen.snapshot.state is not VmState.DELETED
+    return lives and seen.mark is not None and seen.mark.vm_id == mark.vm_id
 
 
 async def look(cloud: Cloud, server_id: str) -> Looked:
