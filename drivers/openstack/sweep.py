@@ -16,6 +16,7 @@ from drivers.openstack import errors
 from drivers.openstack.calls import Answer, Call
 from drivers.openstack.cloud import Cloud
 from drivers.openstack.glimpses import glance_page
+from drivers.openstack.pages import Trail
 from drivers.openstack.servers import read_one, read_page, seen, vm_tag
 
 T = TypeVar("T")
@@ -49,6 +50,7 @@ async def _pages(
 ) -> AsyncIterator[tuple[list[T], datetime]]:
     clock: datetime | None = None
     params = {**filters, "limit": str(cloud.settings.page_size)}
+    trail = Trail()
     while True:
         call = Call("compute", "GET", "/servers/detail", params=params, lane=lane)
         answer = await _ask(cloud, call)
@@ -60,6 +62,7 @@ async def _pages(
         yield servers, clock
         if marker is None:
             return
+        trail.follow(marker, call)
         params = {**params, "marker": marker}
 
 
