@@ -130,7 +130,10 @@ class Driver(ABC):
 
     @abstractmethod
     async def find(self, mark: Mark) -> Looked:
-        """All servers that carry the mark's VM id, oldest first; none is an answer."""
+        """All living servers that carry the mark's VM id, oldest first; none is an answer.
+
+        MUST compare the mark of each server: others than its own are deleted by what it answers.
+        """
 
     @abstractmethod
     async def look(self, server_id: str) -> Looked:

@@ -17,10 +17,7 @@ class _Resource(Event):
     id: str = Field(description="The cloud's own id of it.")
 
 
-class OrphanFound(_Resource):
-    """Something that Hostler made, or that belonged to such a thing, and that no VM has any more."""
-
-    type: Literal["orphan.found.v1"] = "orphan.found.v1"
+class _Orphan(_Resource):
     name: str = ""
     vm_id: UUID | None = Field(default=None, description="Whose it was.")
     reason: Literal["vm_deleted", "second_server", "unknown_vm"]
@@ -30,6 +27,23 @@ class OrphanFound(_Resource):
     found_at: datetime
 
 
+class OrphanFound(_Orphan):
+    """Something that Hostler made, or that belonged to such a thing, and that no VM has any more."""
+
+    type: Literal["orphan.found.v1"] = "orphan.found.v1"
+
+
+class OrphanRemoving(_Orphan):
+    """Hostler asked the cloud for an orphan's end; it is there until it is told gone or removed.
+
+    Said again each time that the cloud is asked again.
+    """
+
+    type: Literal["orphan.removing.v1"] = "orphan.removing.v1"
+    since: datetime = Field(description="When the cloud was first asked.")
+    attempts: int = Field(ge=1, description="How often it was set about.")
+
+
 class OrphanGone(_Resource):
     """An orphan is seen no longer, or has an owner again."""
 
@@ -37,7 +51,7 @@ class OrphanGone(_Resource):
 
 
 class OrphanRemoved(_Resource):
-    """Hostler removed an orphan."""
+    """An orphan whose end Hostler asked for is seen no longer."""
 
     type: Literal["orphan.removed.v1"] = "orphan.removed.v1"
     vm_id: UUID | None = None
@@ -53,5 +67,6 @@ class UnmanagedServer(Event):
 
 
 InventoryEvent = Annotated[
-    OrphanFound | OrphanGone | OrphanRemoved | UnmanagedServer, Field(discriminator="type")
+    OrphanFound | OrphanRemoving | OrphanGone | OrphanRemoved | UnmanagedServer,
+    Field(discriminator="type"),
 ]

@@ -21,7 +21,8 @@ _QUOTA = re.compile(
     r"quota|too many (instances|ports|servers)|limit (is )?(exceeded|reached)", re.IGNORECASE
 )
 _PATTERN = re.compile(r"does not match '.{80,}", re.DOTALL)
-_LONGEST_WAIT = timedelta(hours=1)
+_SHORTEST_WAIT, _LONGEST_WAIT = timedelta(seconds=1), timedelta(minutes=5)
+"""What a `Retry-After` is worth: 0 would be a hot loop, a day an account that nobody can use."""
 _LONGEST_DETAIL = 1000
 
 Ending = Retry | Terminal
@@ -138,14 +139,15 @@ def _never_connected(error: BaseException) -> bool:
 
 
 def retry_after(answer: Answer) -> timedelta | None:
-    """`Retry-After` as a span, from seconds or a date; None if it is absent or nonsense."""
+    """`Retry-After`, seconds or a date, as a span within bounds; None if absent or nonsense."""
     given = answer.headers.get("Retry-After", "").strip()
     if given.isascii() and given.isdigit():
-        return min(timedelta(seconds=int(given[:9])), _LONGEST_WAIT)
-    date = http_date(given)
-    if date is None:
+        wait = timedelta(seconds=int(given[:9]))
+    elif (date := http_date(given)) is not None:
+        wait = date - answer.taken_at
+    else:
         return None
-    return min(max(date - answer.taken_at, timedelta(0)), _LONGEST_WAIT)
+    return min(max(wait, _SHORTEST_WAIT), _LONGEST_WAIT)
 
 
 class _Words(BaseModel):

@@ -7,6 +7,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from pydantic import BaseModel, ValidationError
 
+from chassis.errors import Retry
+from contracts.errors import ErrorCode
 from drivers.openstack import errors
 from drivers.openstack.calls import Call
 from drivers.openstack.cloud import Cloud
@@ -40,9 +42,27 @@ class Page(BaseModel):
 PageT = TypeVar("PageT", bound=Page)
 
 
+class Trail:
+    """The pages that one list went by, by their markers."""
+
+    def __init__(self) -> None:
+        self._passed: set[str] = set()
+
+    def follow(self, marker: str, call: Call) -> None:
+        """On to the page behind `marker`; Retry if that is one of those before.
+
+        Such a list never ends, and what it lacks is not known to be gone.
+        """
+        if marker in self._passed:
+            said = f"{call.method} {call.template} goes round in a circle: its pages lead back to"
+            raise Retry(ErrorCode.CLOUD_UNAVAILABLE, f"{said} the one after {marker!r}.")
+        self._passed.add(marker)
+
+
 async def pages(cloud: Cloud, call: Call, model: type[PageT]) -> AsyncIterator[PageT]:
-    """The pages that a call lists; Retry where one makes no sense."""
+    """The pages that a call lists; Retry where one makes no sense, or leads back."""
     params = {**call.params, "limit": str(cloud.settings.page_size)}
+    trail = Trail()
     while True:
         asked = replace(call, params=params)
         answer = await cloud.ask(asked)
@@ -52,6 +72,7 @@ async def pages(cloud: Cloud, call: Call, model: type[PageT]) -> AsyncIterator[P
             raise errors.unreadable(asked, answer) from error
         yield page
         marker = page.marker()
-        if marker is None or marker == params.get("marker"):
+        if marker is None:
             return
+        trail.follow(marker, asked)
         params = {**params, "marker": marker}

@@ -9,12 +9,14 @@ from pydantic import ValidationError
 
 from chassis.errors import Retry
 from contracts.errors import ErrorCode
-from drivers.base import Fingerprints, Glanced, Glimpse, Looked, Mark
+from contracts.vm.states import VmState
+from drivers.base import Fingerprints, Glanced, Glimpse, Looked, Mark, Seen
 from drivers.governor import Lane
 from drivers.openstack import errors
 from drivers.openstack.calls import Answer, Call
 from drivers.openstack.cloud import Cloud
 from drivers.openstack.glimpses import glance_page
+from drivers.openstack.pages import Trail
 from drivers.openstack.servers import read_one, read_page, seen, vm_tag
 
 T = TypeVar("T")
@@ -48,6 +50,7 @@ async def _pages(
 ) -> AsyncIterator[tuple[list[T], datetime]]:
     clock: datetime | None = None
     params = {**filters, "limit": str(cloud.settings.page_size)}
+    trail = Trail()
     while True:
         call = Call("compute", "GET", "/servers/detail", params=params, lane=lane)
         answer = await _ask(cloud, call)
@@ -59,14 +62,24 @@ async def _pages(
         yield servers, clock
         if marker is None:
             return
+        trail.follow(marker, call)
         params = {**params, "marker": marker}
 
 
 async def find(cloud: Cloud, mark: Mark) -> Looked:
-    """The servers with the mark's VM tag, oldest first."""
+    """The living servers with the mark's VM id, oldest first.
+
+    Their own tags say so, not only the answer: a cloud may ignore a filter that it does not know.
+    """
     filters = {"tags": vm_tag(mark), "sort_key": "created_at", "sort_dir": "asc"}
     found = [page async for page in pages(cloud, filters, Lane.COMMAND)]
-    return Looked(servers=[each for page in found for each in page.servers], clock=found[0].clock)
+    its = [each for page in found for each in page.servers if _is_its(each, mark)]
+    return Looked(servers=its, clock=found[0].clock)
+
+
+def _is_its(seen: Seen, mark: Mark) -> bool:
+    lives = seen.snapshot.state is not VmState.DELETED
+    return lives and seen.mark is not None and seen.mark.vm_id == mark.vm_id
 
 
 async def look(cloud: Cloud, server_id: str) -> Looked:

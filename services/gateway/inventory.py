@@ -6,7 +6,13 @@ from sqlalchemy import Table, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.database import insert
-from contracts.inventory.events import OrphanFound, OrphanGone, OrphanRemoved, UnmanagedServer
+from contracts.inventory.events import (
+    OrphanFound,
+    OrphanGone,
+    OrphanRemoved,
+    OrphanRemoving,
+    UnmanagedServer,
+)
 from contracts.message import Body, Message
 from services.gateway.tables import ORPHANS, UNMANAGED
 
@@ -16,20 +22,31 @@ async def on_inventory(session: AsyncSession, message: Message[Body]) -> None:
     match message.data:
         case OrphanFound() as found:
             await _keep_orphan(session, message, found)
+        case OrphanRemoving(since=since, attempts=attempts) as removing:
+            said = {"removing_since": since, "removal_attempts": attempts}
+            await _keep_orphan(session, message, removing, **said)
         case OrphanGone() | OrphanRemoved() as gone:
             mine = (ORPHANS.c.account == message.account) & (ORPHANS.c.kind == gone.kind)
             mine &= (ORPHANS.c.id == gone.id) & (ORPHANS.c.said_at <= message.time)
-            said = {"gone_at": message.time, "said_at": message.time}
-            await session.execute(update(ORPHANS).where(mine).values(said))
+            end = {"gone_at": message.time, "said_at": message.time}
+            end |= {"removing_since": None, "removal_attempts": None}
+            await session.execute(update(ORPHANS).where(mine).values(end))
         case UnmanagedServer() as server:
             await _keep_server(session, message, server)
         case _:
             pass
 
 
-async def _keep_orphan(session: AsyncSession, message: Message[Body], found: OrphanFound) -> None:
+async def _keep_orphan(
+    session: AsyncSession,
+    message: Message[Body],
+    found: OrphanFound | OrphanRemoving,
+    **more: object,
+) -> None:
+    """`more`: what is told besides what it is."""
     said = found.model_dump(include={"name", "vm_id", "reason", "proven", "found_at"})
     said |= {"project_id": message.project_id, "gone_at": None, "said_at": message.time}
+    said |= more
     keys = {"account": message.account, "kind": found.kind, "id": found.id}
     await _keep(session, ORPHANS, keys, said)
 

@@ -302,6 +302,12 @@ class Orphan(Resource):
         default=None,
         description="When Hostler removes it at the earliest; null: it stays until somebody does.",
     )
+    removing_since: datetime | None = Field(
+        default=None, description="When the cloud was first asked to remove it; null: not yet."
+    )
+    removal_attempts: int | None = Field(
+        default=None, description="How often Hostler set about that; null: not yet."
+    )
 
 
 class UnmanagedServer(Resource):

@@ -247,6 +247,8 @@ ORPHANS = Table(
     Column("found_at", Instant, nullable=False),
     Column("gone_at", Instant),
     Column("said_at", Instant, nullable=False),
+    Column("removing_since", Instant),
+    Column("removal_attempts", Integer),
     Index("ix_orphans_found", "account", "found_at", "id"),
 )
 

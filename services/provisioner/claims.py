@@ -19,9 +19,10 @@ from contracts.errors import ErrorCode
 from contracts.operation import events
 from contracts.operation.states import OperationError, OperationState
 from contracts.vm.commands import Create, Import
+from contracts.vm.states import VmState
 from services.provisioner import endings, imports, lanes, ledger
 from services.provisioner.saying import tell
-from services.provisioner.tables import Operation
+from services.provisioner.tables import Operation, Server
 
 
 class Job(Enum):
@@ -31,14 +32,17 @@ class Job(Enum):
     UNDO = auto()
     INQUIRE = auto()
     CLEAN = auto()
-    """Of a delete whose server is gone: remove what belonged to it."""
+    """Of a delete whose server is gone: remove what belonged to it, and other servers of the VM."""
     CLEAR = auto()
     """Of a create that has ended: remove what came too late."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """An operation that is this worker's until its lease runs out. The row is a copy."""
+    """An operation that is this worker's until its lease runs out. The row is a copy.
+
+    `kept` is, for CLEAR, the server that stays; None: the VM is to have none.
+    """
 
     operation: Operation
     job: Job
@@ -46,6 +50,7 @@ class Claim:
     server_id: str | None
     asked_before: datetime | None
     """Since when an attempt before this one may have got through."""
+    kept: str | None = None
 
 
 _Taken = tuple[Operation, str | None, datetime | None]
@@ -96,8 +101,10 @@ def _take(operation: Operation, now: datetime, until: datetime) -> datetime | No
 
 
 async def _claims(session: AsyncSession, taken: Sequence[_Taken], now: datetime) -> list[Claim]:
+    ended = [o for o, _, _ in taken if _job(o) is Job.CLEAR]
+    kept = await _kept(session, ended) if ended else {}
     claims = [
-        Claim(o, _job(o), o.lease_token or new_id(), o.server_id or known, before)
+        Claim(o, _job(o), o.lease_token or new_id(), o.server_id or known, before, kept.get(o.id))
         for o, known, before in taken
     ]
     begun = [c.operation for c in claims if c.job is Job.PERFORM]
@@ -107,6 +114,15 @@ async def _claims(session: AsyncSession, taken: Sequence[_Taken], now: datetime)
     for operation in begun:
         tell(session, operation, _started(operation), now)
     return claims
+
+
+async def _kept(session: AsyncSession, ended: Sequence[Operation]) -> dict[UUID, str | None]:
+    """The servers that ended creates made and that stay: not of what was undone or is deleted."""
+    theirs = among(Server.vm_id, {operation.vm_id for operation in ended})
+    deleted = select(Server.vm_id).where(theirs, Server.state == VmState.DELETED)
+    gone = set((await session.execute(deleted)).scalars())
+    made = [o for o in ended if not o.compensating and o.vm_id not in gone]
+    return {operation.id: operation.server_id for operation in made}
 
 
 def _started(operation: Operation) -> events.Started:

@@ -10,6 +10,7 @@ from contracts.operation.states import OperationError, OperationState
 from contracts.vm.commands import Import, Sync
 from services.provisioner import endings, undoing
 from services.provisioner.settings import ProvisionerSettings
+from services.provisioner.settling import Failed
 from services.provisioner.tables import Operation, Server
 
 BATCH = 100
@@ -43,10 +44,19 @@ async def _expire(
         error = operation.reason or past(operation)
         detail = f"The server is gone; not all that belonged to it: {error.detail}"
         endings.fail(session, operation, _error(error.code, detail), now)
+    elif _builds(operation):
+        hangs = Failed(await _overdue(session, operation))
+        undoing.failed(session, operation, hangs, now, rules)
     else:
         error = await _overdue(session, operation)
         maybe_made = operation.asked_at is not None
         undoing.give_up(session, operation, error, now, rules, maybe_made=maybe_made)
+
+
+def _builds(operation: Operation) -> bool:
+    """Whether it is a create that the cloud took: it hangs, as one that outlasts `build_timeout`."""
+    taken = operation.state == OperationState.WAITING and operation.called_at is not None
+    return taken and operation.creates is not None
 
 
 async def _overdue(session: AsyncSession, operation: Operation) -> OperationError:

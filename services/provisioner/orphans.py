@@ -1,47 +1,40 @@
 """Orphans: what sync found without an owner, kept in mind, and removed where the operator says so.
 
 Only what carries the mark of a VM that the ledger knows goes, only while that VM is deleted or has
-another living server, and only after the cloud was asked once more.
+another living server, and only after the cloud was asked once more. It is kept in mind until the
+cloud shows it no longer; while it does, it is asked again.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from uuid import UUID
+from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import ColumnElement, case, delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.consumer import Batch
 from chassis.database import Database, insert
-from chassis.errors import HostlerError
+from chassis.errors import HostlerError, Retry
 from chassis.ids import new_id
 from chassis.leases import Clock
 from chassis.outbox import say
-from contracts.inventory.events import OrphanFound, OrphanGone, OrphanRemoved
-from contracts.message import Body, Message
-from contracts.vm.states import PRESENT
-from drivers.base import Driver, Inventories, Mark
+from contracts.inventory.events import OrphanFound, OrphanGone, OrphanRemoved, OrphanRemoving
+from contracts.message import Body, Event, Message
+from drivers.base import Driver, Resource
 from services.provisioner.backoff import backoff
+from services.provisioner.proofs import Gone, end, known_of, look_for
 from services.provisioner.settings import ProvisionerSettings
-from services.provisioner.tables import Made, Operation, Orphan, Server
+from services.provisioner.tables import Orphan
 
 LOG = logging.getLogger(__name__)
 BATCH = 20
 LEASE = timedelta(minutes=5)
+FIRST_LOOK, LONGEST_WAIT = timedelta(minutes=1), timedelta(hours=1)
+"""How soon the cloud is asked again about what it was to remove; the wait doubles each time."""
 ROUND_SECONDS = 10.0
 _ORPHANS = Orphan.metadata.tables["orphans"]
-
-
-@dataclass(frozen=True)
-class _Known:
-    """What is known of an orphan's VM: its mark, what was made for it, and the server it keeps."""
-
-    mark: Mark
-    servers: frozenset[str]
-    kept: str | None
 
 
 class Orphans:
@@ -67,9 +60,8 @@ class Orphans:
             match message.data:
                 case OrphanFound() as found:
                     await self._keep(session, message, found)
-                case OrphanGone() | OrphanRemoved():
-                    its = Orphan.subject == message.subject
-                    await session.execute(delete(Orphan).where(its))
+                case OrphanGone() as gone:
+                    await self._forget(session, message, gone)
                 case _:
                     continue
 
@@ -80,16 +72,17 @@ class Orphans:
             await self.step()
 
     async def step(self) -> int:
-        """One round; how many were removed."""
+        """One round; how many that were to be removed are seen to be gone."""
         if self.settings.orphans != "remove":
             return 0
-        removed = [await self._remove(orphan) for orphan in await self._claim()]
-        return sum(removed)
+        gone = [await self._remove(orphan) for orphan in await self._claim()]
+        return sum(gone)
 
     async def _keep(
         self, session: AsyncSession, message: Message[Body], found: OrphanFound
     ) -> None:
-        values = {
+        """Told again it is what it is told to be now; what is done about it goes on."""
+        told = {
             "account": message.account,
             "kind": found.kind,
             "resource_id": found.id,
@@ -98,13 +91,29 @@ class Orphans:
             "reason": found.reason,
             "proven": found.proven,
             "found_at": found.found_at,
-            "due_at": found.found_at + self.settings.orphan_grace if found.proven else None,
-            "lease_token": None,
-            "attempts": 0,
         }
-        row = insert(session, _ORPHANS).values(subject=message.subject, **values)
-        again = row.on_conflict_do_update(index_elements=["subject"], set_=values)
+        due = found.found_at + self.settings.orphan_grace if found.proven else None
+        row = insert(session, _ORPHANS).values(
+            subject=message.subject, **told, due_at=due, attempts=0
+        )
+        its = _ORPHANS.c.due_at
+        due_again = case((_is_under_way(), its), else_=row.excluded.due_at)
+        again = row.on_conflict_do_update(
+            index_elements=["subject"], set_={**told, "due_at": due_again}
+        )
         await session.execute(again)
+
+    async def _forget(
+        self, session: AsyncSession, message: Message[Body], gone: OrphanGone
+    ) -> None:
+        """Sync sees it no longer: it was removed if that was asked for, by whichever process."""
+        its = delete(_ORPHANS).where(_ORPHANS.c.subject == message.subject)
+        had = its.returning(_ORPHANS.c.vm_id, _ORPHANS.c.removing_since)
+        row = (await session.execute(had)).one_or_none()
+        if row is not None and row.removing_since is not None:
+            removed = OrphanRemoved(kind=gone.kind, id=gone.id, vm_id=row.vm_id)
+            about = message.subject, message.account, message.project_id
+            await say(session, _message(*about, removed, self.clock()))
 
     async def _claim(self) -> Sequence[Orphan]:
         now = self.clock()
@@ -118,53 +127,77 @@ class Orphans:
         return rows
 
     async def _remove(self, orphan: Orphan) -> bool:
-        """Whether it was there, was Hostler's and its end was asked for."""
+        """Whether it is seen to be gone; else its end was asked for, or that is put off."""
         try:
+            driver = self.drivers(orphan.account)
             async with self.database.reading() as session:
-                known = await _known(session, orphan)
-            removed = known is not None and await self._ask(orphan, known)
+                known = await known_of(session, orphan)
+            found = None if known is None else await look_for(driver, orphan, known)
+            if known is None or found is None:
+                LOG.warning("%s is not removed: it is not proven to be nobody's", orphan.subject)
+                await self._put_off(orphan, self.settings.orphan_grace)
+                return False
+            if isinstance(found, Gone):
+                return await self._say_removed(orphan, known.mark.project_id)
+            asked_at = await self._ask(driver, orphan, found)
         except HostlerError as error:
             LOG.warning("cannot remove %s: %s", orphan.subject, error)
-            rules = self.settings
-            pause = backoff(orphan.attempts, LEASE, rules.orphan_grace, self.random)
-            return await self._put_off(orphan, self.clock() + pause)
-        if not removed:
-            LOG.warning("%s is not removed: it is not proven to be nobody's", orphan.subject)
-            return await self._put_off(orphan, self.clock() + self.settings.orphan_grace)
-        return await self._say_removed(orphan)
+            await self._put_off(orphan, self._pause(orphan), error)
+            return False
+        if asked_at is not None:
+            await self._say_removing(orphan, known.mark.project_id, asked_at)
+        return False
 
-    async def _ask(self, orphan: Orphan, known: _Known) -> bool:
-        driver, request_id = self.drivers(orphan.account), f"req-{new_id()}"
-        if orphan.kind == "server":
-            return await _ask_server(driver, orphan.resource_id, known, request_id)
-        return await _ask_resource(driver, orphan, known, request_id)
+    async def _ask(self, driver: Driver, orphan: Orphan, found: Resource) -> datetime | None:
+        """Note it, then ask: whoever comes after a kill knows of it. None: it is another's by now."""
+        asked_at = self.clock()
+        async with self.database.session() as session:
+            row = await _held(session, orphan)
+            if row is None:
+                return None
+            row.removing_since = row.removing_since or asked_at
+        await end(driver, found, f"req-{new_id()}")
+        return asked_at
 
-    async def _put_off(self, orphan: Orphan, until: datetime) -> bool:
+    def _pause(self, orphan: Orphan) -> timedelta:
+        return backoff(orphan.attempts, FIRST_LOOK, LONGEST_WAIT, self.random)
+
+    async def _put_off(
+        self, orphan: Orphan, pause: timedelta, error: HostlerError | None = None
+    ) -> None:
+        """`error`: what asking ended as; only of an uncertain one may an end come."""
+        uncertain = isinstance(error, Retry) and error.uncertain
         async with self.database.session() as session:
             row = await _held(session, orphan)
             if row is not None:
-                row.lease_token, row.due_at = None, until
-        return False
+                row.lease_token, row.due_at = None, self.clock() + pause
+                if not uncertain:
+                    row.removing_since = orphan.removing_since
 
-    async def _say_removed(self, orphan: Orphan) -> bool:
-        removed = OrphanRemoved.model_validate(
-            {"kind": orphan.kind, "id": orphan.resource_id, "vm_id": orphan.vm_id}
-        )
-        message = Message(
-            id=new_id(),
-            source="hostler/provisioner",
-            time=self.clock(),
-            subject=orphan.subject,
-            account=orphan.account,
-            actor="hostler/provisioner",
-            data=removed,
-        )
+    async def _say_removing(self, orphan: Orphan, project_id: str, asked_at: datetime) -> None:
+        """As of before it was asked: whatever tells of its end is later."""
+        async with self.database.session() as session:
+            row = await _held(session, orphan)
+            if row is not None:
+                row.lease_token, row.due_at = None, self.clock() + self._pause(row)
+                about = row.subject, row.account, project_id
+                await say(session, _message(*about, _removing(row), asked_at))
+
+    async def _say_removed(self, orphan: Orphan, project_id: str) -> bool:
+        its = {"kind": orphan.kind, "id": orphan.resource_id, "vm_id": orphan.vm_id}
+        removed = OrphanRemoved.model_validate(its)
         async with self.database.session() as session:
             row = await _held(session, orphan)
             if row is not None:
                 await session.delete(row)
-                await say(session, message)
-        return True
+                about = row.subject, row.account, project_id
+                await say(session, _message(*about, removed, self.clock()))
+        return row is not None
+
+
+def _is_under_way() -> ColumnElement[bool]:
+    """Whether somebody is at it, or the cloud was asked to remove it."""
+    return _ORPHANS.c.lease_token.is_not(None) | _ORPHANS.c.removing_since.is_not(None)
 
 
 async def _held(session: AsyncSession, orphan: Orphan) -> Orphan | None:
@@ -174,48 +207,31 @@ async def _held(session: AsyncSession, orphan: Orphan) -> Orphan | None:
     return (await session.execute(mine.with_for_update())).scalar_one_or_none()
 
 
-async def _known(session: AsyncSession, orphan: Orphan) -> _Known | None:
-    """None: its VM is not Hostler's to judge, is worked on, or lives without another server."""
-    if orphan.vm_id is None or await _is_worked_on(session, orphan.vm_id):
-        return None
-    made = (await session.execute(select(Made).where(Made.vm_id == orphan.vm_id))).scalars().all()
-    server = await session.get(Server, orphan.vm_id)
-    if not made or server is None:
-        return None
-    mark = Mark(orphan.vm_id, made[0].project_id)
-    its = frozenset(each.resource_id for each in made if each.resource_id is not None)
-    if server.is_deleted:
-        return _Known(mark, its, None)
-    is_second = orphan.kind == "server" and server.server_id not in {None, orphan.resource_id}
-    return _Known(mark, its, server.server_id) if is_second and server.state in PRESENT else None
+def _removing(row: Orphan) -> OrphanRemoving:
+    said: dict[str, Any] = {
+        "kind": row.kind,
+        "id": row.resource_id,
+        "name": row.name,
+        "vm_id": row.vm_id,
+        "reason": row.reason,
+        "proven": row.proven,
+        "found_at": row.found_at,
+        "since": row.removing_since,
+        "attempts": row.attempts,
+    }
+    return OrphanRemoving.model_validate(said)
 
 
-async def _is_worked_on(session: AsyncSession, vm_id: UUID) -> bool:
-    under_way = select(Operation.seq).where(Operation.vm_id == vm_id, Operation.ended_at.is_(None))
-    return (await session.execute(under_way.limit(1))).first() is not None
-
-
-async def _ask_server(driver: Driver, server_id: str, known: _Known, request_id: str) -> bool:
-    """Where the VM lives on, only while the server that is its own is in the same answer."""
-    looked = await driver.find(known.mark)
-    marked = {seen.snapshot.server_id: seen.mark for seen in looked.servers}
-    its = marked.get(server_id)
-    if its is None or its.vm_id != known.mark.vm_id:
-        return False
-    if known.kept is not None and known.kept not in marked:
-        return False
-    await driver.delete(server_id, request_id)
-    return True
-
-
-async def _ask_resource(driver: Driver, orphan: Orphan, known: _Known, request_id: str) -> bool:
-    """What is attached to a server that is not the VM's has found an owner of its own."""
-    if not isinstance(driver, Inventories):
-        return False
-    for resource in await driver.belongings(known.mark, None):
-        is_it = (resource.kind, resource.id) == (orphan.kind, orphan.resource_id)
-        is_marked = resource.mark is not None and resource.mark.vm_id == known.mark.vm_id
-        if is_it and is_marked and resource.server_id in {None, *known.servers}:
-            await driver.remove(resource, request_id)
-            return True
-    return False
+def _message(
+    subject: str, account: str, project_id: str, event: Event, now: datetime
+) -> Message[Body]:
+    return Message[Body](
+        id=new_id(),
+        source="hostler/provisioner",
+        time=now,
+        subject=subject,
+        project_id=project_id,
+        account=account,
+        actor="hostler/provisioner",
+        data=event,
+    )

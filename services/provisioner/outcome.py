@@ -286,7 +286,8 @@ def _say_issued(
 
 
 def _remains(left: Left) -> OperationError:
-    names = ", ".join(f"{each.kind} {each.id}" for each in left.belongings)
+    things = [f"server {server_id}" for server_id in left.servers]
+    names = ", ".join([*things, *(f"{each.kind} {each.id}" for each in left.belongings)])
     why = f" ({left.refusal.detail})" if left.refusal else ""
     code = left.refusal.code if left.refusal else ErrorCode.STALLED
     return OperationError(code=code, detail=f"There still is {names}{why}.")

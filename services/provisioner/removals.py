@@ -1,11 +1,14 @@
 """What is removed: what an undone create made, what came too late, what belonged to a server."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from chassis.errors import HostlerError
 from drivers.base import Driver, Inventories, Resource
 from services.provisioner.actions import Order, ids_of
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -27,21 +30,19 @@ async def undo(driver: Driver, order: Order, *, remove: bool) -> Left:
     servers = ids_of(await driver.find(order.mark))
     for server_id in servers if remove else ():
         await driver.delete(server_id, order.request_id)
-    return Left(servers) if servers or not remove else await clean(driver, order)
+    return Left(servers) if servers or not remove else await _clean_belongings(driver, order)
 
 
 async def clean(driver: Driver, order: Order) -> Left:
-    """Have what belonged to a server that is gone removed; call it until nothing is left."""
-    if not isinstance(driver, Inventories):
-        return Left(())
-    belongings = await driver.belongings(order.mark, order.server_id)
-    refusal: HostlerError | None = None
-    for resource in belongings:
-        try:
-            await driver.remove(resource, order.request_id)
-        except HostlerError as error:
-            refusal = error
-    return Left((), belongings, refusal)
+    """Have all removed that is left of a VM whose server is gone; call it until nothing is.
+
+    That is what belonged to the server, and every other server with the VM's mark: unanswered
+    creates may have made more than one. What cannot be removed yet keeps nothing else.
+    """
+    servers = ids_of(await driver.find(order.mark))
+    refusal = await _each(servers, lambda server: driver.delete(server, order.request_id))
+    left = await _clean_belongings(driver, order)
+    return replace(left, servers=servers, refusal=refusal or left.refusal)
 
 
 async def clear(driver: Driver, order: Order) -> Left:
@@ -56,3 +57,22 @@ async def clear(driver: Driver, order: Order) -> Left:
     for server_id in surplus:
         await driver.delete(server_id, order.request_id)
     return Left(surplus)
+
+
+async def _clean_belongings(driver: Driver, order: Order) -> Left:
+    if not isinstance(driver, Inventories):
+        return Left(())
+    belongings = await driver.belongings(order.mark, order.server_id)
+    refusal = await _each(belongings, lambda its: driver.remove(its, order.request_id))
+    return Left((), belongings, refusal)
+
+
+async def _each(things: Iterable[T], end: Callable[[T], Awaitable[object]]) -> HostlerError | None:
+    """Ask for the end of each; the last refusal, if there was one."""
+    refusal: HostlerError | None = None
+    for thing in things:
+        try:
+            await end(thing)
+        except HostlerError as error:
+            refusal = error
+    return refusal

@@ -82,7 +82,7 @@ class ProvisionerSettings(Settings):
     build_timeout: timedelta = Field(
         default=timedelta(minutes=10),
         description="How long a server may be built before its create is ended as `stalled`, as "
-        "its `on_failure` says.",
+        "its `on_failure` says; its deadline (15 min), where that comes first, does the same.",
     )
     build_retries: int = Field(
         default=2,

@@ -182,6 +182,9 @@ class Orphan(Base):
     proven: Mapped[bool]
     found_at: Mapped[datetime]
     due_at: Mapped[datetime | None]
-    """When it may be removed, or when the lease of who removes it runs out; None: never."""
+    """When it may be removed, when the cloud is asked about it again, or when the lease of who does
+    so runs out; None: never."""
     lease_token: Mapped[UUID | None]
     attempts: Mapped[int]
+    removing_since: Mapped[datetime | None]
+    """Since when the cloud may have been asked for its end."""

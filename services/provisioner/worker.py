@@ -211,8 +211,7 @@ class Worker:
             case Job.CLEAN:
                 return await clean(driver, order)
             case Job.CLEAR:
-                kept = None if operation.compensating else operation.server_id
-                return await clear(driver, replace(order, server_id=kept))
+                return await clear(driver, replace(order, server_id=claimed.kept))
 
     @contextmanager
     def _seen(self, claimed: Claim) -> Generator[None]:

@@ -7,7 +7,13 @@ import pytest
 
 from chassis.ids import new_id
 from chassis.testing import hear
-from contracts.inventory.events import OrphanFound, OrphanGone, OrphanRemoved, UnmanagedServer
+from contracts.inventory.events import (
+    OrphanFound,
+    OrphanGone,
+    OrphanRemoved,
+    OrphanRemoving,
+    UnmanagedServer,
+)
 from contracts.message import Body, Message
 from contracts.vm.states import VmSnapshot
 from services.gateway.context import Gateway
@@ -34,6 +40,36 @@ async def test_an_older_telling_brings_no_orphan_back(gateway: Gateway, clients:
     assert await listed(clients, "/v1/orphans") == []
     await hear(gateway.service, orphan("p-1", at=LATER + timedelta(minutes=1)))
     assert len(await listed(clients, "/v1/orphans")) == 1
+
+
+async def test_an_orphan_that_is_being_removed_stays_listed_until_it_is_gone(
+    gateway: Gateway, clients: Clients
+) -> None:
+    found = orphan("p-1")
+    first = found.data
+    assert isinstance(first, OrphanFound)
+    again = LATER + timedelta(minutes=1)
+    await hear(gateway.service, found, removing(first, LATER, 1), removing(first, again, 2), found)
+    [shown] = await listed(clients, "/v1/orphans")
+    assert (shown["removing_since"], shown["removal_attempts"]) == ("2026-01-01T12:01:00Z", 2)
+    assert (shown["id"], shown["found_at"]) == ("p-1", "2026-01-01T12:00:00Z")
+    gone = again + timedelta(minutes=1)
+    await hear(gateway.service, about(OrphanRemoved(kind="port", id="p-1"), gone))
+    await hear(gateway.service, removing(first, again, 2))
+    assert await listed(clients, "/v1/orphans") == []
+    await hear(gateway.service, orphan("p-1", at=gone + timedelta(minutes=1)))
+    [found_again] = await listed(clients, "/v1/orphans")
+    assert (found_again["removing_since"], found_again["removal_attempts"]) == (None, None)
+
+
+async def test_of_an_orphan_that_is_being_removed_the_last_message_is_enough(
+    gateway: Gateway, clients: Clients
+) -> None:
+    known = orphan("p-1").data
+    assert isinstance(known, OrphanFound)
+    await hear(gateway.service, removing(known, LATER, 3))
+    [shown] = await listed(clients, "/v1/orphans")
+    assert (shown["id"], shown["reason"], shown["removal_attempts"]) == ("p-1", "vm_deleted", 3)
 
 
 async def test_when_a_proven_orphan_is_removed_is_shown_where_the_site_removes_them(
@@ -113,6 +149,11 @@ def orphan(port: str, at: datetime = NOW, project_id: str = "demo", **fields: An
     known = {"kind": "port", "id": port, "vm_id": new_id(), "reason": "vm_deleted", "proven": True}
     found = OrphanFound.model_validate({**known, "found_at": NOW, **fields})
     return about(found, at, project_id)
+
+
+def removing(found: OrphanFound, at: datetime, attempts: int) -> Message[Body]:
+    known = found.model_dump(exclude={"type"}) | {"since": LATER, "attempts": attempts}
+    return about(OrphanRemoving.model_validate(known), at)
 
 
 def server(

@@ -9,7 +9,7 @@ from contracts.vm.commands import Delete, Import
 from contracts.vm.states import VmSnapshot, VmState
 from drivers.base import Mark, Resource
 from services.provisioner.tables import Made
-from tests.fakes.driver import BUSY, LOST, QUOTA, REFUSED, ReadOnlyDriver
+from tests.fakes.driver import BUSY, LOST, QUOTA, REFUSED, FakeDriver, ReadOnlyDriver
 from tests.unit.provisioner.world import CREATE, PROJECT, Bench
 
 SUCCEEDED, FAILED = "operation.succeeded.v1", "operation.failed.v1"
@@ -72,6 +72,74 @@ async def test_a_delete_is_not_done_before_what_belonged_to_its_server_is_gone(
     assert await bench.heard() == [SUCCEEDED, "vm.deleted.v1"]
     assert bench.cloud.resources == {}
     assert all(gone for _, _, _, gone in await entries(bench))
+
+
+async def second(bench: Bench) -> str:
+    """Another server that carries the VM's mark, as an unanswered create leaves it; its id."""
+    return bench.cloud.add("web-1", VmState.ACTIVE, Mark(bench.vm_id, PROJECT))
+
+
+async def seen_gone(bench: Bench, server_id: str) -> None:
+    """Sync sees that the VM's own server is deleted; the others are not its to tell."""
+    bench.cloud.change(server_id, state=VmState.DELETED, task=None)
+    bench.cloud.servers[server_id].to = None
+    await bench.see_change(VmSnapshot(server_id=server_id, state=VmState.DELETED))
+    await bench.heard()
+
+
+@pytest.mark.parametrize("driver", [FakeDriver, ReadOnlyDriver])
+async def test_a_delete_is_not_done_before_every_server_of_the_vm_is_gone(
+    bench: Bench, driver: type[ReadOnlyDriver]
+) -> None:
+    bench.driver = driver
+    _, server_id = await bench.create()
+    bench.cloud.settle()
+    await bench.see()
+    other = await second(bench)
+    await bench.ask(Delete())
+    await bench.work()
+    await seen_gone(bench, server_id)
+    await bench.work()
+    assert await bench.heard() == []
+    assert bench.cloud.servers[other].to is VmState.DELETED
+    assert ("server", other, True, False) in await entries(bench)
+    bench.cloud.settle()
+    await bench.later(30)
+    assert await bench.heard() == [SUCCEEDED, "vm.deleted.v1"]
+    assert bench.cloud.alive() == []
+    assert all(gone for _, _, _, gone in await entries(bench))
+
+
+async def test_a_second_server_that_stays_until_the_deadline_is_named_and_keeps_nothing_else(
+    bench: Bench,
+) -> None:
+    _, server_id = await bench.create()
+    bench.cloud.settle()
+    await bench.see()
+    other = await second(bench)
+    port(bench, server_id)
+    await bench.ask(Delete())
+    await bench.work()
+    await seen_gone(bench, server_id)
+    bench.cloud.order("delete", REFUSED, times=999)
+    for _ in range(31):
+        await bench.later(30)
+    assert await bench.heard() == [FAILED]
+    told: Failed = bench.last(Failed)
+    assert f"server {other}" in told.error.detail
+    assert bench.cloud.resources == {}
+    assert ("server", other, True, False) in await entries(bench)
+
+
+async def test_a_delete_asks_for_other_servers_of_the_vm_once(bench: Bench) -> None:
+    await bench.create()
+    bench.cloud.settle()
+    await bench.see()
+    bench.cloud.calls.clear()
+    await deleted(bench)
+    await bench.work()
+    assert await bench.heard() == [SUCCEEDED, "vm.deleted.v1"]
+    assert bench.cloud.calls == ["delete", "find", "belongings"]
 
 
 async def test_a_delete_ends_at_once_where_the_driver_knows_of_no_belongings(

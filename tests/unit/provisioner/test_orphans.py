@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import select
 
 from chassis.ids import new_id
-from chassis.testing import hear
-from contracts.inventory.events import OrphanFound, OrphanGone, OrphanRemoved
+from chassis.testing import Killed, hear
+from contracts.inventory.events import OrphanFound, OrphanGone, OrphanRemoved, OrphanRemoving
 from contracts.message import Body, Message
 from contracts.vm.commands import Delete, Stop
 from contracts.vm.states import VmState
@@ -18,8 +18,9 @@ from services.provisioner.tables import Orphan
 from tests.fakes.driver import BUSY
 from tests.unit.provisioner.world import PROJECT, Bench
 
-REMOVED = "orphan.removed.v1"
+REMOVING, REMOVED = "orphan.removing.v1", "orphan.removed.v1"
 HOUR = 3600
+MINUTE = 60
 
 
 @pytest.fixture
@@ -78,6 +79,19 @@ async def rounds(bench: Bench, seconds: int) -> int:
     return await bench.service.orphans.step()
 
 
+async def killed_after_the_answer(bench: Bench) -> None:
+    """The cloud has taken the removal; before that is written down the process is gone."""
+
+    def kill() -> None:
+        raise Killed
+
+    bench.cloud.order("delete", meanwhile=kill)
+    try:
+        await bench.service.orphans.step()
+    finally:
+        await bench.kill()
+
+
 async def known(bench: Bench) -> list[str]:
     async with bench.service.database.reading() as session:
         return list((await session.execute(select(Orphan.subject))).scalars())
@@ -96,12 +110,116 @@ async def test_a_proven_orphan_is_removed_once_its_grace_has_passed(remover: Ben
     await find(remover, straggler(remover, mark), mark.vm_id)
     assert await rounds(remover, HOUR - 1) == 0
     assert remover.cloud.calls == []
-    assert await rounds(remover, 1) == 1
+    await rounds(remover, 1)
     assert remover.cloud.calls == ["find", "delete"]
+    assert await remover.heard() == [REMOVING]
+    remover.cloud.settle()
+    assert await rounds(remover, MINUTE) == 1
     assert await remover.heard() == [REMOVED]
     assert remover.last(OrphanRemoved).vm_id == mark.vm_id
+    assert remover.log[-1].project_id == PROJECT
     assert await rounds(remover, HOUR) == 0
     assert await known(remover) == []
+    assert await remover.heard() == []
+
+
+async def test_an_orphan_that_the_cloud_does_not_remove_is_kept_in_mind_and_asked_for_again(
+    remover: Bench,
+) -> None:
+    mark = await ended(remover)
+    id_ = straggler(remover, mark)
+    await find(remover, id_, mark.vm_id)
+    await rounds(remover, HOUR)
+    since = remover.clock()
+    asked: list[int] = []
+    for pause in (1, 2, 4, 8, 16, 32, 60, 60):
+        assert await rounds(remover, pause * MINUTE - 1) == 0
+        assert await rounds(remover, 1) == 0
+        asked.append(remover.cloud.called("delete"))
+    assert asked == [2, 3, 4, 5, 6, 7, 8, 9]
+    assert await remover.heard() == [REMOVING] * 9
+    told: OrphanRemoving = remover.last(OrphanRemoving)
+    assert (told.id, told.since, told.attempts, told.proven) == (id_, since, 9, True)
+    assert await known(remover) == [f"demo/server/{id_}"]
+    remover.cloud.settle()
+    assert await rounds(remover, HOUR) == 1
+    assert await remover.heard() == [REMOVED]
+
+
+async def test_a_server_in_error_that_was_to_go_is_no_removed_one(remover: Bench) -> None:
+    mark = await ended(remover)
+    id_ = straggler(remover, mark)
+    await find(remover, id_, mark.vm_id)
+    await rounds(remover, HOUR)
+    remover.cloud.servers[id_].mark = None
+    remover.cloud.fail(id_, "Host is gone.")
+    assert await rounds(remover, 10 * HOUR) == 0
+    assert REMOVED not in await remover.heard()
+    assert len(await known(remover)) == 1
+
+
+async def test_what_is_told_again_while_it_goes_is_not_begun_anew(remover: Bench) -> None:
+    mark = await ended(remover)
+    id_ = straggler(remover, mark)
+    found = remover.clock()
+    await find(remover, id_, mark.vm_id)
+    await rounds(remover, HOUR)
+    await find(remover, id_, mark.vm_id, found_at=found, reason="second_server")
+    assert await rounds(remover, MINUTE - 1) == 0
+    assert remover.cloud.called("delete") == 1
+    remover.cloud.settle()
+    assert await rounds(remover, 1) == 1
+
+
+@pytest.mark.parametrize("killed", [True, False])
+async def test_what_sync_sees_gone_after_it_was_to_be_removed_was_removed(
+    remover: Bench, killed: bool
+) -> None:
+    mark = await ended(remover)
+    id_ = straggler(remover, mark)
+    await find(remover, id_, mark.vm_id)
+    remover.clock.advance(hours=1)
+    if killed:
+        with pytest.raises(Killed):
+            await killed_after_the_answer(remover)
+    else:
+        await remover.service.orphans.step()
+        await remover.heard()
+    remover.cloud.settle()
+    await tell(remover, f"demo/server/{id_}", OrphanGone(kind="server", id=id_))
+    assert await remover.heard() == [REMOVED]
+    assert remover.last(OrphanRemoved).vm_id == mark.vm_id
+    assert await known(remover) == []
+    assert await rounds(remover, HOUR) == 0
+    assert await remover.heard() == []
+
+
+async def test_what_the_cloud_refused_to_remove_was_not_removed_by_hostler(remover: Bench) -> None:
+    mark = await ended(remover)
+    id_ = straggler(remover, mark)
+    await find(remover, id_, mark.vm_id)
+    remover.cloud.order("delete", BUSY)
+    await rounds(remover, HOUR)
+    await tell(remover, f"demo/server/{id_}", OrphanGone(kind="server", id=id_))
+    assert await remover.heard() == []
+    assert await known(remover) == []
+
+
+async def test_a_removal_is_told_although_the_process_is_killed_before_it_tells(
+    remover: Bench,
+) -> None:
+    mark = await ended(remover)
+    await find(remover, straggler(remover, mark), mark.vm_id)
+    remover.clock.advance(hours=1)
+    with pytest.raises(Killed):
+        await killed_after_the_answer(remover)
+    remover.cloud.settle()
+    assert await remover.heard() == []
+    assert await rounds(remover, 301) == 1
+    for _ in range(3):
+        await rounds(remover, HOUR)
+    assert await remover.heard() == [REMOVED]
+    assert len({message.id for message in remover.log if message.type == REMOVED}) == 1
 
 
 @pytest.mark.parametrize(
@@ -137,9 +255,10 @@ async def test_a_second_server_goes_while_the_vms_own_is_seen(remover: Bench) ->
     await remover.see()
     second = straggler(remover, Mark(remover.vm_id, PROJECT))
     await find(remover, second, remover.vm_id, reason="second_server")
-    assert await rounds(remover, HOUR) == 1
+    await rounds(remover, HOUR)
     assert await remover.work() == 0
     remover.cloud.settle()
+    assert await rounds(remover, MINUTE) == 1
     assert [s.snapshot.server_id for s in remover.cloud.alive()] == [own]
 
 
@@ -158,8 +277,10 @@ async def test_a_marked_volume_of_a_deleted_vm_is_removed(remover: Bench) -> Non
     mark = await ended(remover)
     remover.cloud.resources["v1"] = Resource("volume", "v1", "", mark, None)
     await find(remover, "v1", mark.vm_id, "volume")
-    assert await rounds(remover, HOUR) == 1
+    await rounds(remover, HOUR)
     assert remover.cloud.resources == {}
+    assert await rounds(remover, MINUTE) == 1
+    assert await remover.heard() == [REMOVING, REMOVED]
 
 
 @pytest.mark.parametrize("why", ["no mark", "in use"])
@@ -188,8 +309,11 @@ async def test_a_cloud_that_does_not_answer_is_asked_again_later(remover: Bench)
     await find(remover, straggler(remover, mark), mark.vm_id)
     remover.cloud.order("delete", BUSY)
     assert await rounds(remover, HOUR) == 0
+    assert await remover.heard() == []
+    await rounds(remover, HOUR)
+    remover.cloud.settle()
     assert await rounds(remover, HOUR) == 1
-    assert await remover.heard() == [REMOVED]
+    assert await remover.heard() == [REMOVING, REMOVED]
 
 
 @pytest.mark.parametrize("asked", [True, False])
@@ -203,9 +327,10 @@ async def test_a_process_killed_while_it_removes_is_replaced(remover: Bench, ask
         await remover.service.orphans.drivers("demo").delete(id_, "req-1")
     await remover.kill()
     assert await remover.service.orphans.step() == 0, "the lease still holds"
-    assert await rounds(remover, 301) == 1
-    assert await remover.heard() == [REMOVED]
+    await rounds(remover, 301)
     remover.cloud.settle()
+    assert await rounds(remover, 2 * MINUTE) == 1
+    assert await remover.heard() == [REMOVING, REMOVED]
     assert remover.cloud.alive() == []
     assert orphan.resource_id == id_
 
@@ -215,5 +340,11 @@ async def test_two_processes_remove_an_orphan_once(remover: Bench) -> None:
     await find(remover, straggler(remover, mark), mark.vm_id)
     rival = remover.another()
     remover.clock.advance(hours=1)
-    assert await remover.service.orphans.step() + await rival.orphans.step() == 1
+    for service in (remover.service, rival):
+        assert await service.orphans.step() == 0
     assert remover.cloud.called("delete") == 1
+    assert await remover.heard() == [REMOVING]
+    remover.cloud.settle()
+    remover.clock.advance(minutes=1)
+    assert await remover.service.orphans.step() + await rival.orphans.step() == 1
+    assert await remover.heard() == [REMOVED]

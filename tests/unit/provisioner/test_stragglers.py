@@ -6,7 +6,7 @@ from typing import Literal
 import pytest
 
 from chassis.ids import new_id
-from contracts.vm.commands import Stop
+from contracts.vm.commands import Delete, Stop
 from contracts.vm.states import VmState
 from drivers.base import Mark
 from tests.fakes.driver import BUSY, LOST, REFUSED, FakeServer
@@ -86,6 +86,22 @@ async def test_nothing_is_removed_while_the_vms_own_server_does_not_show(bench: 
     bench.cloud.vanish(kept.snapshot.server_id or "")
     await looked_after(bench)
     assert len(bench.cloud.alive()) == 1
+
+
+async def test_a_server_that_shows_after_its_vm_was_deleted_is_removed(bench: Bench) -> None:
+    kept = await made_twice(bench)
+    straggler = bench.cloud.alive()[0]
+    delete = await bench.ask(Delete())
+    await bench.work()
+    server_id = kept.snapshot.server_id or ""
+    bench.cloud.change(server_id, state=VmState.DELETED, task=None)
+    kept.to = None
+    await bench.see_change(kept.snapshot)
+    await bench.work()
+    assert await bench.state(delete) == "succeeded"
+    assert bench.cloud.alive() == [straggler], "it does not show yet"
+    await looked_after(bench)
+    assert bench.cloud.alive() == []
 
 
 async def test_the_server_of_another_vm_is_left_alone(bench: Bench) -> None:

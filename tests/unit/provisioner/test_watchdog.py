@@ -1,18 +1,21 @@
 """A build that fails or hangs ends by its policy: kept, deleted, or made anew a few times."""
 
+from datetime import timedelta
+
 import pytest
 
 from contracts.errors import ErrorCode
 from contracts.message import Command
 from contracts.operation.events import Failed, Issued, Retrying
 from contracts.vm.states import VmSnapshot, VmState
-from tests.fakes.driver import BUSY, LOST
+from tests.fakes.driver import BUSY, LOST, QUOTA
 from tests.unit.provisioner.world import CREATE, Bench
 
 RETRYING, FAILED = "operation.retrying.v1", "operation.failed.v1"
 OR_DELETE = CREATE.model_copy(update={"on_failure": "delete"})
 OR_RETRY = CREATE.model_copy(update={"on_failure": "retry"})
 TIMEOUT = 10 * 60
+DEADLINE = 15 * 60
 
 
 async def begun(bench: Bench, command: Command) -> str:
@@ -106,6 +109,64 @@ async def test_a_build_that_hangs_is_made_anew_once_its_server_is_gone(bench: Be
     await bench.see()
     assert (await bench.heard())[0] == "operation.succeeded.v1"
     assert await only_operation(bench) == ("succeeded", 1)
+
+
+async def hung_at_deadline(bench: Bench, command: Command) -> None:
+    """A create that waited for room so long that its deadline comes before `build_timeout`."""
+    bench.cloud.order("create", QUOTA, times=12)
+    await bench.ask(command)
+    await bench.work()
+    for _ in range(12):
+        await bench.later(30)
+    assert bench.cloud.called("create") == 13
+    assert len(bench.cloud.alive()) == 1
+    await bench.heard()
+    await bench.later(DEADLINE - 12 * 30)
+
+
+async def test_a_build_that_hangs_at_its_deadline_is_made_anew_where_that_is_the_policy(
+    bench: Bench,
+) -> None:
+    await hung_at_deadline(bench, OR_RETRY)
+    assert await bench.heard() == [RETRYING]
+    told: Retrying = bench.last(Retrying)
+    assert told.error.code is ErrorCode.STALLED
+    assert told.deadline_at == bench.clock() + CREATE.deadline
+    assert bench.cloud.called("create") == 13, "the first server is still there"
+    await removed(bench)
+    assert bench.cloud.called("create") == 14
+    bench.cloud.settle()
+    await bench.see()
+    assert await only_operation(bench) == ("succeeded", 1)
+    assert len(bench.cloud.alive()) == 1
+
+
+@pytest.mark.parametrize(("command", "gone"), [(CREATE, False), (OR_DELETE, True)])
+async def test_a_build_that_hangs_at_its_deadline_ends_as_its_policy_says_and_why(
+    bench: Bench, command: Command, gone: bool
+) -> None:
+    await hung_at_deadline(bench, command)
+    await removed(bench)
+    assert (await bench.heard())[-1] == FAILED
+    told: Failed = bench.last(Failed)
+    assert (told.error.code, told.gone) == (ErrorCode.STALLED, gone)
+    assert "The cloud took the request at" in told.error.detail
+    assert len(bench.cloud.alive()) == (0 if gone else 1)
+
+
+async def test_rounds_that_all_end_at_their_deadline_are_as_few_as_any(database_url: str) -> None:
+    bench = Bench(database_url, build_timeout=timedelta(hours=1))
+    await begun(bench, OR_RETRY)
+    for _ in range(3):
+        await bench.later(DEADLINE)
+        await removed(bench)
+    said = await bench.heard()
+    await bench.close()
+    assert (said.count(RETRYING), said.count(FAILED)) == (2, 1)
+    told: Failed = bench.last(Failed)
+    assert (told.error.code, told.gone) == (ErrorCode.STALLED, True)
+    assert bench.cloud.called("create") == 3
+    assert bench.cloud.alive() == []
 
 
 async def test_what_is_still_said_of_the_first_server_says_nothing_of_the_second(
