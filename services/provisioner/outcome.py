@@ -153,9 +153,11 @@ class Outcome:
         undoing.give_up(session, operation, error, now, rules, maybe_made=maybe_made)
 
     def _pause(self, attempts: int, retry: Retry) -> timedelta:
+        """As long as the cloud asks for, else ever longer; one that asks for nothing is not believed."""
         rules = self.settings
         waits = backoff(attempts, rules.backoff_base, rules.backoff_cap, self.random)
-        waits = retry.after if retry.after is not None else waits
+        if retry.after is not None and retry.after >= rules.backoff_base:
+            waits = retry.after
         return max(waits, rules.settle) if retry.uncertain else waits
 
     def _inquired(
