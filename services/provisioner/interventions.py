@@ -38,14 +38,18 @@ def retry(
 ) -> None:
     """Another attempt now, and a whole deadline from now.
 
-    While a worker is at it, or an earlier operation of the VM is, only the deadline moves.
+    While a worker is at it, or an earlier operation of the VM is, only the deadline moves. Of what
+    waits for its effect the cloud is asked again, unless it is at it or has done it; that is the
+    later word, also than a cancel which came when the cloud had it.
     """
     if operation.ended_at is not None:
         return
     undone = operation.compensating and not operation.anew
     operation.deadline_at = now + (rules.undo_limit if undone else operation.asks.deadline)
-    if operation.state == OperationState.WAITING and operation.creates is not None:
+    if operation.state == OperationState.WAITING and not operation.leaving:
         operation.anew = True
+        if operation.creates is None:
+            operation.cancel_requested, operation.lease_token = False, None
     if operation.lease_token is None:
         _hasten(operation, now, rules)
     undoing.say_again(session, operation, operation.reason or _NOTHING_FAILED, now, moved=True)

@@ -119,9 +119,11 @@ class Outcome:
         if operation.creates is not None:
             operation.due_at = now + self.settings.build_timeout
             ledger.made(session, operation)
-        if operation.cancel_requested:
-            undoing.compensate(operation, None, now, self.settings)
-        elif isinstance(operation.asks, Delete):
+            if operation.cancel_requested:
+                undoing.compensate(operation, None, now, self.settings)
+            return
+        operation.anew = False
+        if isinstance(operation.asks, Delete):
             server = await session.get(Server, operation.vm_id)
             if server is not None and server.is_deleted:
                 leave(operation, now)

@@ -88,7 +88,8 @@ class Operation(Base):
     compensating: Mapped[bool]
     """A create that is being undone."""
     anew: Mapped[bool]
-    """It is undone so that it can be made anew; of a waiting create: if its build hangs, do so."""
+    """It is undone so that it can be made anew; of a waiting create: if its build hangs, do so.
+    Of another command: the cloud is asked again although it took it once."""
     rebuilds: Mapped[int]
     """How often it was made anew by its own policy."""
     leaving: Mapped[bool]

@@ -197,6 +197,8 @@ class Worker:
             claimed.server_id,
             claimed.asked_before,
             timedelta() if operation.anew else self.settings.build_timeout,
+            anew=operation.anew,
+            withdrawn=operation.cancel_requested and operation.creates is None,
         )
         match claimed.job:
             case Job.PERFORM:
