@@ -78,12 +78,19 @@ class Taken:
         return cls(issued.server_id, issued.called_at, issued.cloud_request_id)
 
 
+@dataclass(frozen=True)
+class Withdrawn:
+    """It was cancelled, and no attempt has got through: the cloud is not asked any more."""
+
+
 async def perform(  # noqa: C901, PLR0911 - a case and a return per command
     driver: Driver, order: Order, clock: Clock
-) -> Taken:
+) -> Taken | Withdrawn:
     """Have the cloud take the command, once. Ends as a driver's method does."""
     rid = order.request_id
     match order.command:
+        case Sync() | Import() if order.withdrawn:
+            return Withdrawn()
         case Create() as wanted:
             return await _adopt_or_create(driver, order, wanted)
         case Import(server_id=server_id):
@@ -151,7 +158,9 @@ async def _keep_oldest(driver: Driver, order: Order, found: Looked) -> str | Non
     return kept
 
 
-async def _once(driver: Driver, order: Order, call: Callable[[str], Awaitable[Issued]]) -> Taken:
+async def _once(
+    driver: Driver, order: Order, call: Callable[[str], Awaitable[Issued]]
+) -> Taken | Withdrawn:
     """Call for the VM's server, unless an earlier attempt has got through already."""
     server_id = order.server_id
     if server_id is None:
@@ -163,7 +172,7 @@ async def _once(driver: Driver, order: Order, call: Callable[[str], Awaitable[Is
         taken = await _taken_before(driver, order, server_id, order.asked_at)
         if taken is not None:
             return taken
-    return Taken.by(await call(server_id))
+    return Withdrawn() if order.withdrawn else Taken.by(await call(server_id))
 
 
 def _without_server(order: Order, clock: datetime) -> Taken:
