@@ -48,6 +48,9 @@ def retry(
     """
     if operation.ended_at is not None:
         return
+    if operation.unreadable:
+        undoing.say_again(session, operation, endings.unread(operation), now)
+        return
     undone = operation.compensating and not operation.anew
     operation.deadline_at = now + (rules.undo_limit if undone else operation.asks.deadline)
     if operation.state == OperationState.WAITING and not operation.leaving:
