@@ -8,7 +8,7 @@ import logging
 import ssl
 from asyncio import IncompleteReadError
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from aiokafka import ConsumerRecord, conn
@@ -141,10 +141,17 @@ def _ssl_context(settings: Settings) -> ssl.SSLContext:
 
 
 class BrokerPublisher:
-    """Publishes records over a FastStream broker: in order per key, all acknowledged."""
+    """Publishes records over a FastStream broker: in order per key, all acknowledged.
 
-    def __init__(self, made: KafkaBroker) -> None:
+    `require` is asked before each wave, and raises if another process may be publishing by now:
+    what it has published behind this record's key would be followed by an older word.
+    """
+
+    def __init__(
+        self, made: KafkaBroker, require: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
         self.broker = made
+        self.require = require
 
     async def publish(self, records: Sequence[Record]) -> None:
         """Return once Kafka has them all; raise if it does not take one.
@@ -153,6 +160,8 @@ class BrokerPublisher:
         published again, it would come behind.
         """
         for wave in waves(records):
+            if self.require is not None:
+                await self.require()
             waiting = [
                 await self.broker.publish(
                     r.value, r.topic, key=r.key.encode(), headers=r.headers, no_confirm=True

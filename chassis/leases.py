@@ -13,6 +13,10 @@ from chassis.tables import LEASES
 Clock = Callable[[], datetime]
 
 
+class LeaseLostError(RuntimeError):
+    """Another process holds the lease by now, or may: what only its holder may do ends here."""
+
+
 class NamedLease:
     """A right that one process holds at a time, e.g. to relay a service's outbox."""
 
@@ -25,7 +29,7 @@ class NamedLease:
         self._until: datetime | None = None
 
     async def hold(self) -> bool:
-        """Take or renew it; False while another one holds it.
+        """Take or renew it; False while another one holds it, or if taking it took all its time.
 
         Asks the database only once half of the time has passed since it was last renewed.
         """
@@ -35,7 +39,12 @@ class NamedLease:
         async with self.database.session() as session:
             held = await self._take(session, now)
         self._until = now + self.ttl if held else None
-        return held
+        return held and self.clock() < now + self.ttl
+
+    async def require(self) -> None:
+        """As `hold`; LeaseLostError where that is False. For every step of what may take long."""
+        if not await self.hold():
+            raise LeaseLostError(self.name)
 
     async def _take(self, session: AsyncSession, now: datetime) -> bool:
         values = {"token": self.token, "until": now + self.ttl}

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.among import among, among_named
 from chassis.database import Database
-from chassis.leases import NamedLease
+from chassis.leases import LeaseLostError, NamedLease
 from chassis.origin import attributed, note_said
 from chassis.rounds import Rounds
 from chassis.rows import Row, Rows, insert_into
@@ -82,11 +82,15 @@ class Relay:
         """The ids of rows that are on Kafka and go with the next look for more."""
 
     async def run(self) -> None:
-        """Publish for ever. A failure is the caller's to retry; nothing is lost by it."""
+        """Publish for ever. A failure is the caller's to retry; nothing is lost by it.
+
+        If the lease is lost amid a round, its holder publishes what is left, and again what is not
+        deleted.
+        """
         try:
             while True:
                 self.database.said.clear()
-                if not (await self.lease.hold() and await self._round()):
+                if not (await self.lease.hold() and await self._published_some()):
                     await self._rest()
         finally:
             await self._delete()
@@ -97,6 +101,13 @@ class Relay:
         count = await self._publish_next()
         await self._delete()
         return count
+
+    async def _published_some(self) -> bool:
+        try:
+            return await self._round() > 0
+        except LeaseLostError:
+            LOG.warning("another process relays by now; it was paused, or the database was slow")
+            return False
 
     async def _round(self) -> int:
         async with self.rounds:

@@ -246,7 +246,8 @@ class Service:
 
     async def _relay(self) -> None:
         await self.connected.wait()
-        await Relay(self.database, BrokerPublisher(self.broker), self.lease("relay")).run()
+        lease = self.lease("relay")
+        await Relay(self.database, BrokerPublisher(self.broker, lease.require), lease).run()
 
     async def _keep(self, name: str, work: Work) -> None:
         """Run work until cancelled; say what ended it and begin again.

@@ -40,6 +40,7 @@ class ErrorCode(StrEnum):
     UNSUPPORTED = "unsupported"
     STALLED = "stalled"
     ABANDONED = "abandoned"
+    UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True)
@@ -85,4 +86,5 @@ MEANINGS: dict[ErrorCode, Meaning] = {
     ErrorCode.UNSUPPORTED: Meaning(501, False, "The cloud's driver cannot do this."),
     ErrorCode.STALLED: Meaning(504, False, "The cloud took the request and never finished it."),
     ErrorCode.ABANDONED: Meaning(409, False, "An operator gave the operation up."),
+    ErrorCode.UNREADABLE: Meaning(500, False, "The command cannot be read by who carries it out."),
 }

@@ -163,7 +163,7 @@ def build(
     signer = _signer(settings, secret)
     intake = Intake(
         settings.projects,
-        clock,
+        service.shared_clock,
         settings.idempotency_retention,
         references,
         sealer=sealer(settings.sealing_public_key, secret),
@@ -234,7 +234,10 @@ def _listen(gateway: Gateway, handlers: Handlers) -> None:
         return "there are keys"
 
     tidy = Tidy(
-        service.database, gateway.clock, settings.events_retention, settings.idempotency_retention
+        service.database,
+        service.shared_clock,
+        settings.events_retention,
+        settings.idempotency_retention,
     )
     service.consume_many(VM_EVENTS, handlers.on_vm_events)
     service.consume(CLOUD_CATALOG, handlers.on_catalog)
@@ -254,7 +257,7 @@ def _watch(gateway: Gateway) -> None:
     service, settings, letters = gateway.service, gateway.settings, gateway.dead_letters
     canaries = Canaries(
         service.database,
-        gateway.clock,
+        service.shared_clock,
         settings.canary_every,
         settings.canary_patience,
         probe_kafka=service.probe_kafka,

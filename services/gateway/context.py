@@ -62,6 +62,11 @@ class Gateway:
         """The time, as everything here knows it."""
         return self.service.clock
 
+    @property
+    def shared_clock(self) -> Clock:
+        """The time as all replicas tell it: by which operations are accepted, and stuck."""
+        return self.service.shared_clock
+
     def account(self, project_id: str) -> str:
         """The cloud account of a project; empty if the settings name none."""
         return self.settings.projects.get(project_id, "")

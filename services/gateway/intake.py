@@ -149,9 +149,9 @@ class Intake:
         vm, operation = await _locked(session, operation_id, asked.caller.project_id)
         if reason := steering.why_not(type(asked.command), operation):
             raise Terminal(ErrorCode.CONFLICT, reason)
-        if steering.is_asked(type(asked.command), operation):
-            return
         now = self.clock()
+        if steering.is_asked(type(asked.command), operation, now):
+            return
         values = steering.asked(asked.command, operation, asked.caller.actor, now)
         mine = OPERATIONS.c.id == operation.id
         await session.execute(update(OPERATIONS).where(mine).values(values))

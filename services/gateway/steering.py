@@ -1,15 +1,17 @@
 """Steering operations: what of the registry `OperationCommand` may be asked of one, and is asked."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, get_args
 
 from sqlalchemy import Row
 
 from contracts.message import Command
-from contracts.operation.commands import Abandon, Cancel, OperationCommand, Retry
+from contracts.operation.commands import Abandon, Cancel, OperationCommand
 from contracts.operation.states import OperationState
 from contracts.vm.commands import Create, Delete
 
+AGAIN_AFTER = timedelta(seconds=30)
+"""After which time what was asked may be asked again, although nothing has come of it."""
 STEERS: tuple[type[OperationCommand], ...] = get_args(OperationCommand)
 _CARRIED_OUT = {"started", "issued", "retrying"}
 
@@ -35,15 +37,15 @@ def undoing(command: Command, row: Row[Any]) -> tuple[str, ...]:
     return Delete().calls() if is_undone else ()
 
 
-def is_asked(kind: type[Command], row: Row[Any]) -> bool:
-    """Whether the same was asked before and the operation has not moved since.
+def is_asked(kind: type[Command], row: Row[Any], now: datetime) -> bool:
+    """Whether the same was asked just before, and the operation has not moved since.
 
-    What ends an operation is asked once; a retry may be asked again when it was tried.
+    Asked again it is said again, which does no harm: the first may have come to nothing.
     """
     for step in reversed(row.steps):
         if step["name"] == step_name(kind):
-            return True
-        if step["name"] in _CARRIED_OUT and kind is Retry:
+            return now < datetime.fromisoformat(step["at"]) + AGAIN_AFTER
+        if step["name"] in _CARRIED_OUT:
             return False
     return False
 

@@ -24,6 +24,7 @@ from contracts.vm.commands import (
     Update,
     VmCommand,
 )
+from contracts.vm.states import VmSnapshot
 from drivers.base import (
     ActionRecord,
     Driver,
@@ -57,6 +58,10 @@ class Order:
     server_id: str | None
     asked_at: datetime | None
     patience: timedelta = timedelta.max
+    anew: bool = False
+    """An operator asked for another attempt: what came to nothing is asked for again."""
+    withdrawn: bool = False
+    """It was cancelled: whether an earlier attempt got through is all that is asked."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +78,19 @@ class Taken:
         return cls(issued.server_id, issued.called_at, issued.cloud_request_id)
 
 
+@dataclass(frozen=True)
+class Withdrawn:
+    """It was cancelled, and no attempt has got through: the cloud is not asked any more."""
+
+
 async def perform(  # noqa: C901, PLR0911 - a case and a return per command
     driver: Driver, order: Order, clock: Clock
-) -> Taken:
+) -> Taken | Withdrawn:
     """Have the cloud take the command, once. Ends as a driver's method does."""
     rid = order.request_id
     match order.command:
+        case Sync() | Import() if order.withdrawn:
+            return Withdrawn()
         case Create() as wanted:
             return await _adopt_or_create(driver, order, wanted)
         case Import(server_id=server_id):
@@ -146,7 +158,9 @@ async def _keep_oldest(driver: Driver, order: Order, found: Looked) -> str | Non
     return kept
 
 
-async def _once(driver: Driver, order: Order, call: Callable[[str], Awaitable[Issued]]) -> Taken:
+async def _once(
+    driver: Driver, order: Order, call: Callable[[str], Awaitable[Issued]]
+) -> Taken | Withdrawn:
     """Call for the VM's server, unless an earlier attempt has got through already."""
     server_id = order.server_id
     if server_id is None:
@@ -158,7 +172,7 @@ async def _once(driver: Driver, order: Order, call: Callable[[str], Awaitable[Is
         taken = await _taken_before(driver, order, server_id, order.asked_at)
         if taken is not None:
             return taken
-    return Taken.by(await call(server_id))
+    return Withdrawn() if order.withdrawn else Taken.by(await call(server_id))
 
 
 def _without_server(order: Order, clock: datetime) -> Taken:
@@ -175,13 +189,29 @@ async def _taken_before(
     if not looked.servers:
         return _without_server(order, looked.clock)
     vm = looked.servers[0].snapshot
-    lasting = isinstance(order.command, Update) or not order.command.change.returns
-    if lasting and vm.task is None and reached(order.command, vm):
+    if _lasts(order.command) and vm.task is None and reached(order.command, vm):
         return Taken(server_id, looked.clock)
     record = record_of(
         await driver.actions(server_id), order.command, asked_at.replace(microsecond=0) - CLOCK_SKEW
     )
-    return Taken(server_id, record.started_at, record.request_id) if record else None
+    if record is None or (order.anew and _came_to_nothing(order.command, vm, record)):
+        return None
+    return Taken(server_id, record.started_at, record.request_id)
+
+
+def _lasts(command: VmCommand) -> bool:
+    """Whether its effect can be seen of the server afterwards; not that of a reboot."""
+    return isinstance(command, Update) or not command.change.returns
+
+
+def _came_to_nothing(command: VmCommand, vm: VmSnapshot, record: ActionRecord) -> bool:
+    """Whether the cloud, which took it once, is not at it any more and has not done it.
+
+    A delete may be asked for again at any time. What lasts is not to be seen, or nobody would ask.
+    """
+    if isinstance(command, Delete):
+        return True
+    return vm.task is None and (_lasts(command) or record.failed or not record.finished)
 
 
 def record_of(

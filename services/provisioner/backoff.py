@@ -1,9 +1,11 @@
-"""How long to wait before the next attempt: exponential, capped, with full jitter."""
+"""How long to wait before the next attempt: exponential, capped, with jitter above a floor."""
 
 from collections.abc import Callable
 from datetime import timedelta
 
 _MOST_DOUBLINGS = 20
+_FLOOR = 0.1
+"""The part of `base` that is waited at least: chance never makes it nothing."""
 
 
 def backoff(
@@ -11,4 +13,4 @@ def backoff(
 ) -> timedelta:
     """A random part of `base`, doubled with every attempt (from 1) until it reaches `cap`."""
     ceiling = min(cap, base * 2 ** min(attempt - 1, _MOST_DOUBLINGS))
-    return ceiling * random()
+    return max(base * _FLOOR, ceiling * random())

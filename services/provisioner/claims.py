@@ -3,9 +3,10 @@
 A VM's operations are worked on one after the other, in their order of arrival.
 """
 
+import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum, auto
 from uuid import UUID
 
@@ -15,14 +16,18 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from chassis.among import among
 from chassis.database import changed
 from chassis.ids import new_id
+from chassis.telemetry import bound
 from contracts.errors import ErrorCode
 from contracts.operation import events
 from contracts.operation.states import OperationError, OperationState
 from contracts.vm.commands import Create, Import
 from contracts.vm.states import VmState
 from services.provisioner import endings, imports, lanes, ledger
+from services.provisioner.measures import UNREADABLE
 from services.provisioner.saying import tell
 from services.provisioner.tables import Operation, Server
+
+LOG = logging.getLogger(__name__)
 
 
 class Job(Enum):
@@ -53,6 +58,7 @@ class Claim:
     kept: str | None = None
 
 
+_READ_AGAIN = timedelta(seconds=30)
 _Taken = tuple[Operation, str | None, datetime | None]
 """An operation, its VM's server, and since when an attempt before may have got through."""
 
@@ -68,11 +74,22 @@ async def claim(
     for account in await lanes.with_work(session, now):
         if (room := room_in(account)) > 0:
             for operation, server_id in await lanes.due(session, account, now, room):
-                if not await _is_refused(session, operation, now):
+                if operation.unreadable:
+                    _pass_over(operation, now)
+                elif not await _is_refused(session, operation, now):
                     taken.append((operation, server_id, _take(operation, now, until)))
     claims = await _claims(session, taken, now) if taken else []
     await endings.conclude(session, now)
     return claims
+
+
+def _pass_over(operation: Operation, now: datetime) -> None:
+    """Another version may read it, as while one replaces the other; its deadline ends it if none does."""
+    operation.lease_token = None
+    operation.due_at = now + _READ_AGAIN if operation.ended_at is None else None
+    UNREADABLE.inc()
+    with bound(**operation.ids):
+        LOG.error("%s cannot be read: %s", operation.command, operation.unreadable)
 
 
 async def _is_refused(session: AsyncSession, operation: Operation, now: datetime) -> bool:

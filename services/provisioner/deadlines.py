@@ -1,42 +1,84 @@
 """The sweep that ends what is overdue: one indexed query, however many operations wait."""
 
+import logging
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from chassis.database import Database, is_outage
 from contracts.errors import MEANINGS, ErrorCode
 from contracts.operation.states import OperationError, OperationState
 from contracts.vm.commands import Import, Sync
 from services.provisioner import endings, undoing
+from services.provisioner.measures import UNENDED
 from services.provisioner.settings import ProvisionerSettings
 from services.provisioner.settling import Failed
 from services.provisioner.tables import Operation, Server
 
+LOG = logging.getLogger(__name__)
 BATCH = 100
 
 
-async def expire_overdue(session: AsyncSession, now: datetime, rules: ProvisionerSettings) -> int:
-    """End, or begin to undo, what has passed its deadline and is in no worker's hands; how many."""
+async def expire(database: Database, now: datetime, rules: ProvisionerSettings) -> int:
+    """End what is overdue, or begin to undo it; how many operations are due because of that.
+
+    What fails together is tried one by one: an operation that cannot be ended harms no other.
+    """
+    try:
+        return await _expire_some(database, now, rules)
+    except Exception as error:
+        if is_outage(error):
+            raise
+        LOG.exception("overdue operations were not ended together; taking them one by one")
+    async with database.reading() as session:
+        overdue = select(Operation.seq).where(*_overdue_at(now)).order_by(Operation.deadline_at)
+        seqs = (await session.execute(overdue)).scalars().all()
+    return sum([await _expire_one(database, now, rules, seq) for seq in seqs])
+
+
+async def _expire_one(
+    database: Database, now: datetime, rules: ProvisionerSettings, seq: int
+) -> int:
+    try:
+        return await _expire_some(database, now, rules, Operation.seq == seq)
+    except Exception as error:
+        if is_outage(error):
+            raise
+        UNENDED.inc()
+        LOG.exception("the overdue operation in row %s cannot be ended", seq)
+        return 0
+
+
+async def _expire_some(
+    database: Database, now: datetime, rules: ProvisionerSettings, *which: ColumnElement[bool]
+) -> int:
+    async with database.session() as session:
+        overdue = (
+            select(Operation)
+            .where(*_overdue_at(now), *which)
+            .order_by(Operation.deadline_at)
+            .limit(BATCH)
+            .with_for_update(skip_locked=True)
+        )
+        for operation in (await session.execute(overdue)).scalars().all():
+            await _expire(session, operation, now, rules)
+        return await endings.conclude(session, now)
+
+
+def _overdue_at(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    """What has passed its deadline and is in no worker's hands."""
     nobodys = Operation.lease_token.is_(None) | (Operation.due_at <= now)
-    overdue = (
-        select(Operation)
-        .where(Operation.ended_at.is_(None), Operation.deadline_at <= now, nobodys)
-        .order_by(Operation.deadline_at)
-        .limit(BATCH)
-        .with_for_update(skip_locked=True)
-    )
-    rows = (await session.execute(overdue)).scalars().all()
-    for operation in rows:
-        await _expire(session, operation, now, rules)
-    return len(rows)
+    return Operation.ended_at.is_(None), Operation.deadline_at <= now, nobodys
 
 
 async def _expire(
     session: AsyncSession, operation: Operation, now: datetime, rules: ProvisionerSettings
 ) -> None:
     """The deadline has passed, for the operation, for undoing it, or for what a delete leaves."""
-    if operation.compensating:
+    if operation.unreadable:
+        endings.fail(session, operation, endings.unread(operation), now)
+    elif operation.compensating:
         error = operation.reason or _error(ErrorCode.DEADLINE, "It could not be cancelled")
         detail = f"{error.detail} (What it made could not be removed in time.)"
         endings.fail(session, operation, _error(error.code, detail), now)

@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.telemetry import bound
+from contracts.errors import MEANINGS, ErrorCode
 from contracts.message import Event
 from contracts.operation import events
 from contracts.operation.states import OperationError, OperationState
@@ -68,6 +69,12 @@ def cancel(session: AsyncSession, operation: Operation, now: datetime) -> None:
         ledger.none_left(session, operation.vm_id)
     _end(session, operation, OperationState.CANCELLED, now, cancelled)
     _look_after(operation, now)
+
+
+def unread(operation: Operation) -> OperationError:
+    """Why an operation whose command cannot be read was not carried out; not what was in it."""
+    sentence = MEANINGS[ErrorCode.UNREADABLE].sentence
+    return OperationError(code=ErrorCode.UNREADABLE, detail=f"{sentence} {operation.unreadable}")
 
 
 async def conclude(session: AsyncSession, now: datetime) -> int:

@@ -120,6 +120,8 @@ class Handlers:
                         continue
 
     async def _judge(self, session: AsyncSession, operation: Operation, sight: Sight) -> None:
+        if operation.unreadable:
+            return
         if operation.compensating:
             self._undo_sooner(session, operation, sight.vm)
         elif _is_others(operation, sight.vm):

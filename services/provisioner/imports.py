@@ -41,5 +41,5 @@ async def _earlier(
 
 
 def _asked(operation: Operation) -> str | None:
-    command = operation.asks
+    command = None if operation.unreadable else operation.asks
     return command.server_id if isinstance(command, Import) else None

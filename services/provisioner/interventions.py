@@ -22,15 +22,19 @@ _NOTHING_FAILED = OperationError(
 def cancel(
     session: AsyncSession, operation: Operation, now: datetime, rules: ProvisionerSettings
 ) -> None:
-    """End what was never asked of the cloud, undo a create, ignore the rest."""
-    if operation.ended_at is not None or (operation.compensating and not operation.anew):
+    """End what was never asked of the cloud, undo a create; withdraw the rest if it still can be.
+
+    What may be on its way to the cloud ends as soon as it is known not to have got there; if the
+    cloud has it, its outcome stands. The wish is kept in the row until then.
+    """
+    undone = operation.compensating and not operation.anew
+    if operation.ended_at is not None or (undone and undoing.removes(operation)):
         return
-    if operation.state == OperationState.QUEUED and operation.asked_at is None:
+    operation.cancel_requested = True
+    if operation.state == OperationState.QUEUED and operation.asked_at is None and not undone:
         endings.cancel(session, operation, now)
-    elif operation.creates is not None:
-        operation.cancel_requested = True
-        if operation.state != OperationState.RUNNING:
-            undoing.compensate(operation, None, now, rules)
+    elif operation.creates is not None and operation.state != OperationState.RUNNING:
+        undoing.compensate(operation, operation.reason if undone else None, now, rules)
 
 
 def retry(
@@ -38,14 +42,21 @@ def retry(
 ) -> None:
     """Another attempt now, and a whole deadline from now.
 
-    While a worker is at it, or an earlier operation of the VM is, only the deadline moves.
+    While a worker is at it, or an earlier operation of the VM is, only the deadline moves. Of what
+    waits for its effect the cloud is asked again, unless it is at it or has done it; that is the
+    later word, also than a cancel which came when the cloud had it.
     """
     if operation.ended_at is not None:
         return
+    if operation.unreadable:
+        undoing.say_again(session, operation, endings.unread(operation), now)
+        return
     undone = operation.compensating and not operation.anew
     operation.deadline_at = now + (rules.undo_limit if undone else operation.asks.deadline)
-    if operation.state == OperationState.WAITING and operation.creates is not None:
+    if operation.state == OperationState.WAITING and not operation.leaving:
         operation.anew = True
+        if operation.creates is None:
+            operation.cancel_requested, operation.lease_token = False, None
     if operation.lease_token is None:
         _hasten(operation, now, rules)
     undoing.say_again(session, operation, operation.reason or _NOTHING_FAILED, now, moved=True)

@@ -17,6 +17,12 @@ ISSUED_SECONDS = Histogram(
 ENDED_SECONDS = Histogram(
     "hostler_operation_ended_seconds", "From accepted to ended.", ["command"], buckets=_SECONDS
 )
+UNREADABLE = Counter(
+    "hostler_operations_unreadable", "Operations that were due and could not be read."
+)
+UNENDED = Counter(
+    "hostler_operations_unended", "Overdue operations that could not be ended, each time anew."
+)
 OPEN = Gauge("hostler_operations_open", "Operations that have not ended.", ["state"])
 RUNNING = Gauge("hostler_worker_running", "Operations that this process works on.")
 

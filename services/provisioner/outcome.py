@@ -16,7 +16,7 @@ from contracts.operation import events
 from contracts.operation.states import OperationError, OperationState
 from contracts.vm.commands import Delete
 from services.provisioner import endings, ledger, undoing
-from services.provisioner.actions import Taken
+from services.provisioner.actions import Taken, Withdrawn
 from services.provisioner.backoff import backoff
 from services.provisioner.claims import Claim, Job
 from services.provisioner.deadlines import past
@@ -38,7 +38,7 @@ class Bug:
     error: OperationError
 
 
-Result = Taken | Left | Verdict | Retry | Terminal | Bug
+Result = Taken | Withdrawn | Left | Verdict | Retry | Terminal | Bug
 
 
 class Outcome:
@@ -89,6 +89,8 @@ class Outcome:
         match result:
             case Taken():
                 await self._taken(session, operation, result, now)
+            case Withdrawn():
+                endings.cancel(session, operation, now)
             case Retry():
                 if certain and not result.uncertain:
                     operation.asked_at = None
@@ -119,9 +121,11 @@ class Outcome:
         if operation.creates is not None:
             operation.due_at = now + self.settings.build_timeout
             ledger.made(session, operation)
-        if operation.cancel_requested:
-            undoing.compensate(operation, None, now, self.settings)
-        elif isinstance(operation.asks, Delete):
+            if operation.cancel_requested:
+                undoing.compensate(operation, None, now, self.settings)
+            return
+        operation.anew = False
+        if isinstance(operation.asks, Delete):
             server = await session.get(Server, operation.vm_id)
             if server is not None and server.is_deleted:
                 leave(operation, now)
@@ -130,7 +134,11 @@ class Outcome:
         self, session: AsyncSession, operation: Operation, retry: Retry, now: datetime
     ) -> None:
         operation.error = retry.error.model_dump(mode="json")
-        if operation.cancel_requested or now >= operation.deadline_at:
+        if operation.cancel_requested and operation.asked_at is None:
+            endings.cancel(session, operation, now)
+            return
+        undone = operation.cancel_requested and operation.creates is not None
+        if undone or now >= operation.deadline_at:
             error, maybe_made = past(operation), operation.asked_at is not None
             self._give_up(session, operation, error, now, maybe_made=maybe_made)
             return
@@ -153,9 +161,11 @@ class Outcome:
         undoing.give_up(session, operation, error, now, rules, maybe_made=maybe_made)
 
     def _pause(self, attempts: int, retry: Retry) -> timedelta:
+        """As long as the cloud asks for, else ever longer; one that asks for nothing is not believed."""
         rules = self.settings
         waits = backoff(attempts, rules.backoff_base, rules.backoff_cap, self.random)
-        waits = retry.after if retry.after is not None else waits
+        if retry.after is not None and retry.after >= rules.backoff_base:
+            waits = retry.after
         return max(waits, rules.settle) if retry.uncertain else waits
 
     def _inquired(

@@ -6,12 +6,14 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 import sqlalchemy as sa
-from pydantic import TypeAdapter
-from sqlalchemy import orm
+from pydantic import TypeAdapter, ValidationError
+from sqlalchemy import Dialect, orm
 from sqlalchemy.orm import Mapped, mapped_column
 
 from chassis.database import Instant, Json
+from chassis.dead_letters import reason_of
 from chassis.migrations import big_id
+from contracts.errors import ErrorCode
 from contracts.operation.states import OperationError
 from contracts.upcast import upcast
 from contracts.vm.commands import Create, VmCommand
@@ -25,6 +27,30 @@ def _partial(condition: str, name: str, *columns: str) -> sa.Index:
     return sa.Index(name, *columns, postgresql_where=where, sqlite_where=where)
 
 
+class Kept(sa.TypeDecorator[dict[str, Any]]):
+    """A JSON column whose text may be broken: SQLite keeps whatever it is given. It is `BROKEN` then."""
+
+    impl = Json
+    cache_ok = True
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        """Never raises for what is kept."""
+        read = super().result_processor(dialect, coltype)
+
+        def lenient(value: Any) -> Any:
+            try:
+                found = read(value) if read else value
+            except ValueError:
+                found = BROKEN
+            return found if found is None or isinstance(found, dict) else dict(BROKEN)
+
+        return lenient
+
+
+BROKEN = {"": "unreadable"}
+"""In the place of data that is none: no command has such a field, so that it is none either."""
+
+
 class Base(orm.DeclarativeBase):
     """The provisioner's own tables; the chassis' stand in chassis/tables.py."""
 
@@ -33,7 +59,7 @@ class Base(orm.DeclarativeBase):
         str: sa.Text,
         UUID: sa.Uuid,
         datetime: Instant,
-        dict[str, Any]: Json,
+        dict[str, Any]: Kept,
     }
 
 
@@ -88,7 +114,8 @@ class Operation(Base):
     compensating: Mapped[bool]
     """A create that is being undone."""
     anew: Mapped[bool]
-    """It is undone so that it can be made anew; of a waiting create: if its build hangs, do so."""
+    """It is undone so that it can be made anew; of a waiting create: if its build hangs, do so.
+    Of another command: the cloud is asked again although it took it once."""
     rebuilds: Mapped[int]
     """How often it was made anew by its own policy."""
     leaving: Mapped[bool]
@@ -102,10 +129,19 @@ class Operation(Base):
         wire_name, data = upcast(self.command, self.data)
         return _COMMAND.validate_python({"type": wire_name, **data})
 
+    @cached_property
+    def unreadable(self) -> str:
+        """Why `asks` raises: another version wrote the row, or it is broken; empty if it does not."""
+        try:
+            _ = self.asks
+        except Exception as error:  # noqa: BLE001 - a step of upcast may stumble over anything
+            return reason_of(error)
+        return ""
+
     @property
     def creates(self) -> Create | None:
-        """The command if it is a create."""
-        command = self.asks
+        """The command if it is a create; None if it cannot be read."""
+        command = None if self.unreadable else self.asks
         return command if isinstance(command, Create) else None
 
     @property
@@ -115,8 +151,13 @@ class Operation(Base):
 
     @property
     def reason(self) -> OperationError | None:
-        """`error` in words."""
-        return OperationError.model_validate(self.error) if self.error is not None else None
+        """`error` in words; of one that another version wrote what can be read of it."""
+        if self.error is None:
+            return None
+        try:
+            return OperationError.model_validate(self.error)
+        except ValidationError:
+            return OperationError(code=ErrorCode.INTERNAL, detail=str(self.error))
 
 
 class Server(Base):

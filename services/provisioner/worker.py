@@ -23,8 +23,7 @@ from contracts.operation.states import OperationError
 from drivers.base import Driver, Mark, Rests
 from services.provisioner.actions import Order, Taken, perform
 from services.provisioner.claims import Claim, Job, claim, held, renew
-from services.provisioner.deadlines import expire_overdue
-from services.provisioner.endings import conclude
+from services.provisioner.deadlines import expire
 from services.provisioner.inquiries import inquire
 from services.provisioner.measures import RUNNING
 from services.provisioner.opening import opened, private_keys
@@ -132,11 +131,7 @@ class Worker:
         return claims
 
     async def _expire(self) -> None:
-        now = self.clock()
-        async with self.database.session() as session:
-            await expire_overdue(session, now, self.settings)
-            moved = await conclude(session, now)
-        if moved:
+        if await expire(self.database, self.clock(), self.settings):
             self.wake.set()
 
     def _rests(self, account: str, now: datetime) -> bool:
@@ -197,6 +192,8 @@ class Worker:
             claimed.server_id,
             claimed.asked_before,
             timedelta() if operation.anew else self.settings.build_timeout,
+            anew=operation.anew,
+            withdrawn=operation.cancel_requested and operation.creates is None,
         )
         match claimed.job:
             case Job.PERFORM:

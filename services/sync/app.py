@@ -31,6 +31,7 @@ class SyncService(Service):
         self, settings: SyncSettings, drivers: Callable[[str], Driver], *, clock: Clock
     ) -> None:
         super().__init__("sync", settings, clock=clock)
+        self.clock = self.shared_clock  # what one replica notes as due, another may have to do
         clouds = Clouds(drivers)
         self.background("drivers", clouds.keep)
         self.promptness = Promptness(timedelta(seconds=settings.explain_seconds))

@@ -85,7 +85,7 @@ async def accept(
         LOG.info("%s %s", "replayed" if accepted.replayed else "accepted", row.command)
     told = Response(status_code=202)
     _tell(told, accepted)
-    operation = await ended(gateway, operations.shown(row, gateway.clock()), told, wait)
+    operation = await ended(gateway, operations.shown(row, gateway.shared_clock()), told, wait)
     del told.headers["content-length"]
     return answer(operation, told.headers, told.status_code)
 
@@ -120,7 +120,7 @@ async def ended(
 async def _again(gateway: Gateway, project_id: str, operation_id: UUID) -> Operation:
     async with gateway.database.reading() as session:
         row = await operations.find(session, project_id, operation_id)
-    return operations.shown(row, gateway.clock())
+    return operations.shown(row, gateway.shared_clock())
 
 
 async def _require_seen(session: AsyncSession, caller: Caller, row: Row[Any]) -> None:

@@ -51,7 +51,7 @@ async def list_operations(
     total: Annotated[bool, Query(description="Count them all, too.")] = False,
 ) -> Page[Operation]:
     """List the project's operations, the latest first."""
-    now = gateway.clock()
+    now = gateway.shared_clock()
     wanted = operations.OperationFilter(
         caller.project_id, vm_id, frozenset(state), command, stuck_at=now if stuck else None
     )
@@ -70,7 +70,7 @@ async def show_operation(
     """Show an operation; with `Prefer: wait=N`, once it has ended."""
     async with gateway.database.reading() as session:
         row = await operations.find(session, caller.project_id, operation_id)
-    operation = operations.shown(row, gateway.clock())
+    operation = operations.shown(row, gateway.shared_clock())
     return await ended(gateway, operation, response, wait)
 
 
@@ -105,7 +105,7 @@ def _endpoint(kind: type[OperationCommand]) -> Callable[..., Awaitable[Operation
             row = await operations.find(session, caller.project_id, operation_id)
         with bound(operation_id=row.id, vm_id=row.vm_id):
             LOG.info("accepted %s", kind.wire_name())
-        return operations.shown(row, gateway.clock())
+        return operations.shown(row, gateway.shared_clock())
 
     return steer
 

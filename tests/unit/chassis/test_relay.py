@@ -1,6 +1,7 @@
 """The relay stops when it is told to; records go out in order per key."""
 
 import asyncio
+import json
 from collections.abc import Sequence
 from datetime import timedelta
 from types import SimpleNamespace
@@ -10,12 +11,16 @@ import pytest
 from faststream.kafka import KafkaBroker
 
 from chassis.database import Database
+from chassis.ids import new_id
 from chassis.kafka import BrokerPublisher, waves
 from chassis.leases import NamedLease
 from chassis.outbox import Relay, say
 from chassis.testing import VirtualClock, unsaid
 from chassis.wire import Record
+from contracts.vm.commands import Update
 from tests.chassis_toys import command, opened
+
+VM = new_id()
 
 
 class Nowhere:
@@ -133,3 +138,70 @@ async def test_what_is_behind_a_refused_record_of_its_key_is_not_sent() -> None:
     with pytest.raises(ConnectionError):
         await publisher.publish(records)
     assert sent == [b"refused"]
+
+
+class Paused:
+    """A process that stands still after its first record, while another one relays."""
+
+    def __init__(self, database: Database, clock: VirtualClock) -> None:
+        self.database = database
+        self.clock = clock
+        self.log: list[str] = []
+
+    def relay(self, name: str) -> Relay:
+        async def publish(value: bytes, *_: object, **__: object) -> asyncio.Future[None]:
+            self.log.append(f"{name}: {json.loads(value)['name']}")
+            if self.log == ["first: 1"]:
+                await self._stand_still()
+            answer = asyncio.get_running_loop().create_future()
+            answer.set_result(None)
+            return answer
+
+        lease = NamedLease(self.database, "relay", self.clock, timedelta(seconds=5))
+        broker = cast("KafkaBroker", SimpleNamespace(publish=publish))
+        return Relay(self.database, BrokerPublisher(broker, lease.require), lease)
+
+    async def say(self, *names: str) -> None:
+        async with self.database.session() as session:
+            await say(session, *(command(VM, Update(name=name)) for name in names))
+
+    async def _stand_still(self) -> None:
+        self.clock.advance(seconds=6)
+        second = self.relay("second")
+        await second.publish_some()
+        await self.say("3")
+        await second.publish_some()
+
+
+async def test_a_relay_that_stood_still_past_its_lease_says_no_old_word_behind_a_newer_one(
+    database_url: str,
+) -> None:
+    async with opened(database_url) as database:
+        world = Paused(database, VirtualClock())
+        await world.say("1", "2")
+        running = asyncio.create_task(world.relay("first").run())
+        await asyncio.sleep(1)
+        assert not running.done(), "it waits for the lease"
+        running.cancel()
+        await asyncio.wait([running], timeout=30)
+        assert world.log == ["first: 1", "second: 1", "second: 2", "second: 3"]
+        assert await unsaid(database) == []
+
+
+async def test_a_lease_is_renewed_between_waves_where_nobody_took_it(database_url: str) -> None:
+    async with opened(database_url) as database:
+        clock = VirtualClock()
+        lease = NamedLease(database, "relay", clock, timedelta(seconds=5))
+        for _ in range(3):
+            await lease.require()
+            clock.advance(seconds=6)
+
+
+async def test_a_lease_that_took_longer_to_take_than_it_lasts_is_not_held(
+    database_url: str,
+) -> None:
+    async with opened(database_url) as database:
+        clock = VirtualClock()
+        moments = iter([clock(), clock() + timedelta(seconds=6)])
+        lease = NamedLease(database, "relay", lambda: next(moments), timedelta(seconds=5))
+        assert not await lease.hold()

@@ -138,6 +138,24 @@ async def test_a_retry_is_said_once_until_it_was_carried_out_and_then_again(
     assert len(await commanded(gateway)) == 1
 
 
+async def test_a_cancel_is_said_again_once_the_operation_has_moved_and_after_a_while(
+    gateway: Gateway, clients: Clients, clock: VirtualClock
+) -> None:
+    """The first may have come to nothing: what is asked anew is never just answered."""
+    operation = await create(clients.operator)
+    await commanded(gateway)
+    url = f"/v1/operations/{operation['id']}/cancel"
+    for expected in (1, 0):
+        assert (await clients.operator.post(url)).status_code == 202
+        assert len(await commanded(gateway)) == expected
+    await hear(gateway.service, about(operation, clock, retrying(clock, attempt=1, error=BUSY)))
+    assert (await clients.operator.post(url)).status_code == 202
+    assert len(await commanded(gateway)) == 1
+    clock.advance(seconds=31)
+    assert (await clients.operator.post(url)).status_code == 202
+    assert len(await commanded(gateway)) == 1
+
+
 async def test_an_operation_is_given_up_with_a_reason(gateway: Gateway, clients: Clients) -> None:
     operation = await create(clients.operator)
     await commanded(gateway)

@@ -1,9 +1,11 @@
 """Failures, deadlines, cancels and doubts: every operation ends, and nothing is left over."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from chassis.errors import Retry
 from contracts.errors import ErrorCode
 from contracts.operation.events import Failed, Retrying
 from contracts.operation.states import OperationState
@@ -49,6 +51,24 @@ async def test_without_retry_after_pauses_double_up_to_the_cap(bench: Bench) -> 
         due = bench.last(Retrying).due_at
         pauses.append((due - bench.clock()).total_seconds())
         bench.clock.now = due
+    assert pauses == [1, 2, 4, 8, 16, 30, 30]
+
+
+@pytest.mark.parametrize("after", [timedelta(), timedelta(milliseconds=1)])
+async def test_a_cloud_that_says_at_once_is_asked_ever_less_all_the_same(
+    bench: Bench, after: timedelta
+) -> None:
+    await bench.have_server()
+    at_once = Retry(ErrorCode.CLOUD_BUSY, "429 Too Many Requests", after=after)
+    bench.cloud.order("stop", at_once, times=999)
+    await bench.ask(Stop())
+    pauses: list[float] = []
+    for _ in range(7):
+        await bench.work()
+        row = (await bench.rows())[0]
+        assert row.due_at is not None
+        pauses.append((row.due_at - bench.clock()).total_seconds())
+        bench.clock.now = row.due_at
     assert pauses == [1, 2, 4, 8, 16, 30, 30]
 
 

@@ -1,11 +1,14 @@
 """What operators do to operations that have not ended: another attempt, or an end without one."""
 
+from dataclasses import replace
+
 import pytest
 
 from contracts.errors import ErrorCode
 from contracts.operation.events import Failed, Issued, Retrying
-from contracts.vm.commands import Delete, Stop
+from contracts.vm.commands import Delete, Pause, Reboot, Start, Stop, Unpause
 from contracts.vm.states import VmState
+from services.provisioner.claims import Job
 from tests.fakes.driver import BUSY, LOST, QUOTA
 from tests.unit.provisioner.world import CREATE, Bench
 
@@ -93,6 +96,94 @@ async def test_a_retried_action_that_the_cloud_forgot_is_asked_again(bench: Benc
     bench.cloud.settle()
     await bench.see()
     assert await bench.state(operation_id) == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("command", "state"),
+    [
+        (Stop(), VmState.ACTIVE),
+        (Start(), VmState.STOPPED),
+        (Pause(), VmState.ACTIVE),
+        (Unpause(), VmState.PAUSED),
+        (Delete(), VmState.ACTIVE),
+    ],
+)
+async def test_a_retried_action_that_the_cloud_took_and_dropped_is_asked_again(
+    bench: Bench, command: Stop, state: VmState
+) -> None:
+    """The cloud's record of it stays as it was for ever: no reason to wait on."""
+    server_id = await bench.have_server(state)
+    operation_id = await bench.ask(command)
+    await bench.work()
+    bench.cloud.change(server_id, task=None)
+    await bench.retry(operation_id)
+    await bench.work()
+    assert bench.cloud.called(command.verb()) == 2
+    assert await bench.state(operation_id) == "waiting"
+    bench.cloud.settle()
+    await bench.see()
+    await bench.work()
+    assert await bench.state(operation_id) == "succeeded"
+
+
+async def test_a_retried_action_that_the_cloud_is_at_is_not_asked_again(bench: Bench) -> None:
+    await bench.have_server()
+    operation_id = await bench.ask(Stop())
+    await bench.work()
+    await bench.retry(operation_id)
+    await bench.work()
+    assert (await bench.state(operation_id), bench.cloud.called("stop")) == ("waiting", 1)
+
+
+@pytest.mark.parametrize(
+    ("recorded", "asked"),
+    [({"finished": True}, 1), ({"finished": True, "failed": True}, 2), ({}, 2)],
+)
+async def test_a_retried_reboot_is_asked_again_unless_the_cloud_has_done_it(
+    bench: Bench, recorded: dict[str, bool], asked: int
+) -> None:
+    server_id = await bench.have_server()
+    operation_id = await bench.ask(Reboot())
+    await bench.work()
+    bench.cloud.change(server_id, task=None)
+    server = bench.cloud.servers[server_id]
+    server.records = [replace(each, **recorded) for each in server.records]
+    await bench.retry(operation_id)
+    await bench.work()
+    assert bench.cloud.called("reboot") == asked
+
+
+async def test_an_action_that_was_asked_again_is_not_asked_a_third_time_by_whoever_takes_over(
+    bench: Bench,
+) -> None:
+    server_id = await bench.have_server()
+    operation_id = await bench.ask(Stop())
+    await bench.work()
+    bench.cloud.change(server_id, task=None)
+    await bench.retry(operation_id)
+    (claimed,) = await bench.service.worker.claim()
+    await bench.service.worker.attempt(claimed)
+    await bench.kill()
+    await bench.later(31)
+    assert (await bench.state(operation_id), bench.cloud.called("stop")) == ("waiting", 2)
+
+
+async def test_a_retry_while_the_cloud_is_asked_about_the_action_is_not_lost(
+    bench: Bench,
+) -> None:
+    server_id = await bench.have_server()
+    operation_id = await bench.ask(Stop())
+    await bench.work()
+    bench.cloud.change(server_id, task=None)
+    await bench.see()
+    await bench.see()
+    (asked,) = await bench.service.worker.claim()
+    assert asked.job is Job.INQUIRE
+    answer = await bench.service.worker.attempt(asked)
+    await bench.retry(operation_id)
+    assert not await bench.service.worker.record(asked, answer)
+    await bench.work()
+    assert bench.cloud.called("stop") == 2
 
 
 async def test_a_retry_of_a_hanging_build_makes_it_anew_whatever_its_policy(
