@@ -13,8 +13,7 @@ from typing import Any, TypeVar, cast
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.database import Database, is_outage
-from chassis.dead_letters import Limit, buried, dead_letter, reason_of
-from chassis.ids import new_id
+from chassis.dead_letters import Limit, buried, dead_letter, letter_id, reason_of
 from chassis.inbox import take, take_many
 from chassis.leases import Clock
 from chassis.outbox import say
@@ -176,7 +175,7 @@ class Consumer:
                     if replay is None or await take(session, replay, self.clock()):
                         await self._hand_over(session, batch)
                         for record, reason in given_up:
-                            await self._bury(session, record, reason)
+                            await self._bury(session, record, reason, replay)
             except Exception as error:
                 if not is_outage(error):
                     raise
@@ -210,20 +209,27 @@ class Consumer:
                 with consuming(self.service, self.topic.name, message):
                     await handle(session, message)
 
-    async def _bury(self, session: AsyncSession, record: Record, reason: str) -> None:
-        LOG.error("dead letter %s/%s@%s: %s", record.topic, record.partition, record.offset, reason)
-        await say(
-            session,
-            Message(
-                id=new_id(),
-                source=f"hostler/{self.service}",
-                time=self.clock(),
-                subject=record.key or f"{record.topic}/{record.partition}",
-                project_id=record.headers.get("ce_projectid", ""),
-                actor=f"hostler/{self.service}",
-                data=dead_letter(record, self.group, reason),
-            ),
+    async def _bury(
+        self,
+        session: AsyncSession,
+        record: Record,
+        reason: str,
+        replay: Message[Replay] | None,
+    ) -> None:
+        """Once, also of a record that comes again because its offset was not committed."""
+        letter = Message(
+            id=letter_id(record, self.group, replay.id if replay is not None else None),
+            source=f"hostler/{self.service}",
+            time=self.clock(),
+            subject=record.key or f"{record.topic}/{record.partition}",
+            project_id=record.headers.get("ce_projectid", ""),
+            actor=f"hostler/{self.service}",
+            data=dead_letter(record, self.group, reason),
         )
+        if not await take(session, letter, self.clock()):
+            return
+        LOG.error("dead letter %s/%s@%s: %s", record.topic, record.partition, record.offset, reason)
+        await say(session, letter)
         if self.on_bury is not None and (more := self.on_bury(record)):
             await say(session, more)
 

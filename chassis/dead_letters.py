@@ -1,9 +1,12 @@
 """Dead letters: what a consumer gives up on, how much of it it may, and a letter's way back."""
 
 import base64
+import json
 from collections import deque
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from hashlib import sha256
+from uuid import UUID, uuid5
 
 from pydantic import ValidationError
 
@@ -15,6 +18,7 @@ from contracts.dead_letter import DeadLetter
 KEPT_BYTES = 700_000
 """The longest value that a letter keeps: as base64, with its headers, it fits Kafka's 1 MiB."""
 _SPANS = 20
+_LETTERS = UUID("6f1b9b1e-0c55-4d0a-9a3e-3f0c7f6f5d21")
 
 
 def dead_letter(record: Record, consumer: str, reason: str) -> DeadLetter:
@@ -32,6 +36,19 @@ def dead_letter(record: Record, consumer: str, reason: str) -> DeadLetter:
         headers=record.headers,
         value_base64=base64.b64encode(value).decode(),
     )
+
+
+def letter_id(record: Record, consumer: str, replay: UUID | None = None) -> UUID:
+    """The letter's id: the same for the same record, given up on by the same consumer.
+
+    So one that is delivered again, as its offset was not committed, is no second letter. One that
+    fails when it is given back is, hence `replay`. What a record holds counts, too: a topic that
+    was made anew begins with the same offsets.
+    """
+    holds = sha256(record.value).hexdigest()
+    place = (consumer, record.topic, record.partition, record.offset, record.key)
+    said = [*place, record.headers, holds, str(replay or "")]
+    return uuid5(_LETTERS, json.dumps(said, sort_keys=True))
 
 
 def buried(letter: DeadLetter) -> Record:

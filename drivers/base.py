@@ -235,6 +235,14 @@ class Rests(ABC):
         """
 
 
+class Tenancies(ABC):
+    """For drivers whose cloud says in which of its own projects a server is."""
+
+    @abstractmethod
+    async def tenant(self) -> str:
+        """The cloud's id of the one project that the account's servers are in. Asked once, or so."""
+
+
 class Powers(ABC):
     """Can power servers on and off."""
 

@@ -6,7 +6,7 @@ from functools import partial
 from http import HTTPStatus
 
 from chassis.errors import HostlerError
-from drivers.governor import Governor, Permit
+from drivers.governor import Governor, Lane, Permit
 from drivers.openstack import errors
 from drivers.openstack.calls import Answer, Call
 from drivers.openstack.connection import Connection
@@ -34,6 +34,16 @@ class Cloud:
         if answer.ok or answer.status in accept:
             return answer
         raise errors.refusal(call, answer)
+
+    async def project(self) -> str:
+        """The Keystone project's id; Retry or Terminal where there is no login."""
+        async with self._governor.permit(Lane.SWEEP) as permit:
+            try:
+                return await in_thread(self._connection.project)
+            except HostlerError as error:
+                if errors.is_silence(error):
+                    permit.failed()
+                raise
 
     def rests_until(self) -> datetime | None:
         """Until when calls would fail at once; None if they would not."""

@@ -54,7 +54,7 @@ class Connection:
 
     def send(self, call: Call) -> Answer:
         """The cloud's answer, whatever its status; Retry or Terminal where there is none."""
-        opened = self._prepared(call)
+        opened = self._prepared(call.service, changes=call.changes)
         begun = monotonic()
         try:
             response = self._request(opened, call)
@@ -65,6 +65,13 @@ class Connection:
             self.close()
         return answer
 
+    def project(self) -> str:
+        """The id of the project that the login is for; Retry or Terminal where there is none."""
+        found = self._prepared("compute").adapter.get_project_id()
+        if found is None:
+            raise Terminal(ErrorCode.CLOUD_REFUSED, "The account's login is for no project.")
+        return str(found)
+
     def close(self) -> None:
         """Forget the login; the next call begins with clouds.yaml."""
         with self._lock:
@@ -72,21 +79,21 @@ class Connection:
         if made is not None:
             made.session.session.close()
 
-    def _prepared(self, call: Call) -> _Opened:
+    def _prepared(self, service: Service, *, changes: bool = False) -> _Opened:
         """The service's adapter with a token that is good: what fails up to here was not sent."""
         try:
-            opened = self._opened(call.service)
+            opened = self._opened(service)
             opened.adapter.get_token()
             telemetry.sent_to(opened.endpoint)
         except sdk_errors.ServiceDisabledException as error:
-            words = f"The account has no {call.service} service."
+            words = f"The account has no {service} service."
             raise Terminal(ErrorCode.UNSUPPORTED, words) from error
         except HostlerError:
             self.close()
             raise
         except Exception as error:
             self.close()
-            raise errors.failure(error, sent=False, changes=call.changes) or error from error
+            raise errors.failure(error, sent=False, changes=changes) or error from error
         return opened
 
     def _opened(self, service: Service) -> _Opened:

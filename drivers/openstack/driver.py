@@ -23,6 +23,7 @@ from drivers.base import (
     Reboots,
     Resource,
     Rests,
+    Tenancies,
 )
 from drivers.openstack import actions, errors, inventory, orders, sweep
 from drivers.openstack.calls import Call
@@ -40,7 +41,7 @@ class _Created(BaseModel):
     server: _Ref
 
 
-class OpenStackDriver(Driver, Powers, Reboots, Pauses, Inventories, Glances, Rests):
+class OpenStackDriver(Driver, Powers, Reboots, Pauses, Inventories, Glances, Rests, Tenancies):
     """One account. What it needs of the cloud: Nova 2.79, Glance v2, Neutron v2; Cinder v3 if any."""
 
     def __init__(self, account: str, settings: OpenStackSettings | None = None) -> None:
@@ -138,6 +139,10 @@ class OpenStackDriver(Driver, Powers, Reboots, Pauses, Inventories, Glances, Res
     def rests_until(self) -> datetime | None:
         """While it said Retry-After, or answers nothing."""
         return self._cloud.rests_until()
+
+    async def tenant(self) -> str:
+        """The Keystone project that the login is for."""
+        return await self._cloud.project()
 
     async def close(self) -> None:
         """Close the connections."""

@@ -3,8 +3,9 @@
 It finds a changed field, a row that was removed, moved or put in, an end that was cut off (the head
 says how long a chain is), and a chain that was written anew as a whole (signed checkpoints say what
 it was). It reads page by page: memory does not grow with the ledger, no transaction lasts, and what
-is appended meanwhile is left for the next time. Up to where it came it signs: a walk that is not
-`full` goes on from there.
+is appended meanwhile is left for the next time. Where retention takes rows away meanwhile, which it
+signs first, the chain is walked again from where it begins then. Up to where it came it signs: a walk
+that is not `full` goes on from there.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -73,6 +74,10 @@ class _BreakError(Exception):
         self.broken = Broken(chain=walk.chain, position=place, id=row_id, reason=reason)
 
 
+class _GapError(_BreakError):
+    """The row behind the last sound one is not there. Retention may have taken it."""
+
+
 @dataclass
 class _Walk:
     """How far a chain has been walked: the last sound row. `first`: the oldest that is kept."""
@@ -86,6 +91,15 @@ class _Walk:
     @property
     def rows(self) -> int:
         return self.position - self.first + 1
+
+
+@dataclass(frozen=True)
+class _Start:
+    """Where a chain begins: its oldest row, the place before that, and the last cut up to there."""
+
+    oldest: RowMapping | None
+    until: int
+    cut: Place
 
 
 @dataclass
@@ -116,10 +130,28 @@ class Verification:
 
     async def _verify_chain(self, chain: str) -> bool:
         """Whether it was walked to its end; _BreakError if it does not hold."""
-        head = await _head(self.database, chain)
         self.progress.chains += 1
+        before = self.progress.rows
+        while True:
+            try:
+                return await self._walk_chain(chain, before)
+            except _GapError as gap:
+                # Each time it begins further on than it had come: this ends.
+                if not await self._was_cut(chain, gap.broken.position):
+                    raise
+
+    async def _was_cut(self, chain: str, position: int) -> bool:
+        """Whether a row is missing because retention has removed all up to it, or further."""
+        head = await _head(self.database, chain)
+        async with self.database.reading() as session:
+            start = await self._start(session, chain, head)
+        return start.until == start.cut.position >= position
+
+    async def _walk_chain(self, chain: str, before: int) -> bool:
+        """The same of one walk from where it begins now; `before`: rows of other chains."""
+        head = await _head(self.database, chain)
         walk = await self._begin(chain, head)
-        begun, before = walk.position, self.progress.rows
+        begun = walk.position
         self.progress.rows = before + walk.rows
         async for rows in _pages(self.database, walk, head.position):
             try:
@@ -140,17 +172,21 @@ class Verification:
     def _spent(self) -> bool:
         return self.budget is not None and self.progress.walked >= self.budget
 
+    async def _start(self, session: AsyncSession, chain: str, head: Head) -> _Start:
+        oldest = (await session.execute(_rows_of(chain).limit(1))).mappings().first()
+        until = oldest["position"] - 1 if oldest is not None else head.position
+        cut = await checkpoints.latest(session, self.signer, "cut", chain, until)
+        return _Start(oldest, until, cut or Place(chain, 0, GENESIS))
+
     async def _begin(self, chain: str, head: Head) -> _Walk:
         """The place from which a chain is walked: one that is known by itself, or was signed."""
         async with self.database.reading() as session:
-            oldest = (await session.execute(_rows_of(chain).limit(1))).mappings().first()
-            until = oldest["position"] - 1 if oldest is not None else head.position
-            cut = await checkpoints.latest(session, self.signer, "cut", chain, until)
-            begin = cut or Place(chain, 0, GENESIS)
+            start = await self._start(session, chain, head)
+            begin = start.cut
             walk = _Walk(chain, begin.position, begin.hash, first=begin.position + 1)
-            if oldest is not None and until != walk.position:
+            if start.oldest is not None and start.until != walk.position:
                 reason = "the rows before it are missing, and no checkpoint says that they may be"
-                raise _BreakError(walk, oldest["id"], reason)
+                raise _BreakError(walk, start.oldest["id"], reason)
             if not self.full:
                 await self._go_on(session, walk, head)
         return walk
@@ -164,9 +200,11 @@ class Verification:
         here = _rows_of(chain).where(LEDGER.c.position == mark.position)
         row = (await session.execute(here)).mappings().first()
         walk.position = mark.position - 1
-        if row is None or row["hash"] != mark.hash:
-            reason = "the row is not the one that was verified before"
-            raise _BreakError(walk, row["id"] if row is not None else None, reason)
+        reason = "the row is not the one that was verified before"
+        if row is None:
+            raise _GapError(walk, None, reason)
+        if row["hash"] != mark.hash:
+            raise _BreakError(walk, row["id"], reason)
         walk.position, walk.hash, walk.id = mark.position, mark.hash, row["id"]
 
     async def _check(self, walk: _Walk, rows: Sequence[RowMapping]) -> None:
@@ -177,6 +215,8 @@ class Verification:
         for mark in found:
             signed.setdefault(mark["position"], []).append(mark)
         for row in rows:
+            if row["position"] > walk.position + 1:
+                raise _GapError(walk, row["id"], f"the next row has position {row['position']}")
             if reason := _reason(walk, row):
                 raise _BreakError(walk, row["id"], reason)
             for mark in signed.get(row["position"], ()):
@@ -192,7 +232,7 @@ class Verification:
 
     async def _check_end(self, walk: _Walk, head: Head) -> None:
         if walk.position < head.position:
-            raise _BreakError(walk, None, f"the head says that there are {head.position} rows")
+            raise _GapError(walk, None, f"the head says that there are {head.position} rows")
         if walk.hash != head.hash:
             raise _BreakError(walk, None, "the head holds another hash than the last row")
         async with self.database.reading() as session:

@@ -2,7 +2,8 @@
 
 The provisioner says that it starts and then asks the cloud; the cloud's change can be seen here
 before that message is. So an unexplained change is left for a later sweep, and is external if by
-then still nothing explains it. Nothing is written of it meanwhile, and the account's clock stands.
+then still nothing explains it. Nothing is written of it meanwhile, and the account's clock goes no
+further than to the oldest change that is left, so that the next sweep shows it again.
 """
 
 from collections.abc import Container
@@ -42,6 +43,8 @@ class Patience:
         self.promptness = promptness
         self._since: dict[UUID, datetime] = {}
         self._left: dict[UUID, datetime] = {}
+        self._changed: list[datetime | None] = []
+        """By the cloud's clock, as far as it tells, when what is left changed."""
 
     @property
     def waiting(self) -> bool:
@@ -54,7 +57,16 @@ class Patience:
 
     def begin(self) -> None:
         """A new sweep: what it does not show any more is waited with no longer."""
-        self._since, self._left = self._left, {}
+        self._since, self._left, self._changed = self._left, {}, []
+
+    def reach(self, asked: datetime, at: datetime) -> datetime:
+        """From when the next sweep must ask: the clock of this one, or what it left lies before.
+
+        `asked` is from when this one did. Only what is left holds the clock back, however much
+        else goes on changing: it is ripe in a moment.
+        """
+        oldest = min((time or asked for time in self._changed), default=at)
+        return min(at, max(asked, oldest))
 
     def ripe(self, found: Sightings, watched: Container[UUID], now: datetime) -> Sightings:
         """What is to be written now: what an operation explains, and what nothing did in time."""
@@ -62,7 +74,9 @@ class Patience:
             vm_id: self._since.get(vm_id, now) for vm_id in found if vm_id not in watched
         }
         grace = self.promptness.grace(now)
-        self._left |= {i: since for i, since in unexplained.items() if now - since < grace}
+        left = {i: since for i, since in unexplained.items() if now - since < grace}
+        self._left |= left
+        self._changed += [each.snapshot.updated_at for i in left for each in found[i]]
         return {vm_id: seen for vm_id, seen in found.items() if vm_id not in self._left}
 
 

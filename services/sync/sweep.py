@@ -127,7 +127,7 @@ class Sweeper:
             return await self._first(began)
         self.patience.begin()
         at = await self._take(self._answer("changes"), account.since - self.settings.overlap)
-        await self._complete(since=account.since if self.patience.waiting else at, swept_at=began)
+        await self._complete(since=self.patience.reach(account.since, at), swept_at=began)
         await self._tell(at)
         if account.next_full_at is None or account.next_full_at <= began:
             await self._sweep_all(began)

@@ -97,7 +97,8 @@ class Account(Base):
 
     account: Mapped[str] = mapped_column(primary_key=True)
     since: Mapped[datetime | None]
-    """The cloud's clock of the last complete sweep; the next one asks from there."""
+    """From where the next sweep asks: the cloud's clock of the last complete one, or of the oldest
+    change that was left for it."""
     swept_at: Mapped[datetime | None]
     """Hostler's clock when the last complete sweep began."""
     next_full_at: Mapped[datetime | None]

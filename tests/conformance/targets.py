@@ -11,6 +11,7 @@ from deploy.local.cloud import GivenCloud, LocalCloud
 from drivers.base import Driver
 from drivers.openstack.driver import OpenStackDriver
 from drivers.openstack.settings import OpenStackSettings
+from tests.conformance.cloud import Tenant
 
 DRIVERS = ("openstack",)
 """What the suite runs over: a driver is one name here and one branch in `opened`."""
@@ -36,11 +37,15 @@ class Control:
 
 @dataclass(frozen=True)
 class Target:
-    """An account on a cloud. `control` orders faults, where the cloud is a simulated one."""
+    """An account on a cloud. `control` orders faults, where the cloud is a simulated one.
+
+    `tenant` is the id of the account's project as the cloud's own tools tell it.
+    """
 
     account: str
     paged: Callable[[int], Driver]
     control: Control | None
+    tenant: str
 
 
 @contextmanager
@@ -60,11 +65,12 @@ def _openstack(cloud: LocalCloud | GivenCloud) -> Generator[Target]:
         return OpenStackDriver(cloud.name, OpenStackSettings(page_size=size))
 
     with _clouds_yaml(cloud):
+        tenant = Tenant(cloud.name).project_id
         if isinstance(cloud, GivenCloud):
-            yield Target(cloud.name, paged, None)
+            yield Target(cloud.name, paged, None, tenant)
             return
         with httpx.Client(base_url=f"{cloud.url}/control", trust_env=False) as control:
-            yield Target(cloud.name, paged, Control(control))
+            yield Target(cloud.name, paged, Control(control), tenant)
 
 
 @contextmanager

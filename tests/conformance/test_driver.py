@@ -13,7 +13,7 @@ from contracts.errors import ErrorCode
 from contracts.vm.commands import Update
 from contracts.vm.fields import MARK
 from contracts.vm.states import VmState
-from drivers.base import Driver, Glances, Pauses, Powers, Reboots, Rests
+from drivers.base import Driver, Glances, Pauses, Powers, Reboots, Rests, Tenancies
 from tests.conformance.account import Account, new_request_id, open_driver, opened_account
 from tests.conformance.targets import DRIVERS, Control, Target, opened
 from tests.infra.plan import Infrastructure
@@ -439,6 +439,14 @@ async def _rests(resting: Rests, driver: Driver, control: Control) -> None:
     assert not refused.value.uncertain
     assert refused.value.after is not None
     assert control.calls(service="compute") == []
+
+
+async def test_the_tenant_is_the_project_in_which_the_cloud_has_the_accounts_servers(
+    target: Target, driver: Driver
+) -> None:
+    if not isinstance(driver, Tenancies):
+        pytest.skip("the driver's cloud does not say whose servers are")
+    assert await driver.tenant() == target.tenant
 
 
 async def test_a_cloud_that_answers_nothing_is_not_asked_again_and_again(

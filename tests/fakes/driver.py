@@ -34,6 +34,7 @@ from drivers.base import (
     Resource,
     Rests,
     Seen,
+    Tenancies,
 )
 
 T = TypeVar("T")
@@ -89,6 +90,8 @@ class FakeCloud:
         self.records_kept = True
         self.resources: dict[str, Resource] = {}
         """What belongs to servers besides themselves."""
+        self.tenant = "5b1d3c0f8a724c5b9f0e6d7a2c4e8b19"
+        """The cloud's own id of the project in which the servers are."""
         self.resting: datetime | None = None
         """Until when the drivers say that the account rests."""
         self._faults: dict[str, deque[Ordered]] = defaultdict(deque)
@@ -321,7 +324,7 @@ class ReadOnlyDriver(Driver):
         return Looked([Seen(s.snapshot, s.mark) for s in servers], self.cloud.now)
 
 
-class FakeDriver(ReadOnlyDriver, Powers, Reboots, Pauses, Inventories, Glances, Rests):
+class FakeDriver(ReadOnlyDriver, Powers, Reboots, Pauses, Inventories, Glances, Rests, Tenancies):
     """A driver with every ability."""
 
     async def glance(self, since: datetime | None, known: Fingerprints) -> AsyncIterator[Glanced]:
@@ -356,6 +359,9 @@ class FakeDriver(ReadOnlyDriver, Powers, Reboots, Pauses, Inventories, Glances, 
 
         self.cloud.requests.append(request_id)
         await self.cloud.answer("remove", effect)
+
+    async def tenant(self) -> str:
+        return await self.cloud.answer("tenant", lambda: self.cloud.tenant)
 
     def rests_until(self) -> datetime | None:
         resting = self.cloud.resting

@@ -1,5 +1,6 @@
 """What was signed cannot be replaced unseen, and what is due to go goes by months."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -9,7 +10,7 @@ from sqlalchemy import delete, select, text, update
 from chassis.database import Database
 from chassis.migrations import migrate
 from chassis.testing import VirtualClock
-from services.audit import verification
+from services.audit import checkpoints, verification
 from services.audit.app import Audit
 from services.audit.checkpoints import sign_heads
 from services.audit.ledger import Head, hash_of
@@ -195,6 +196,92 @@ async def test_old_rows_leave_and_what_stays_is_vouched_for(
     async with aged.service.database.reading() as session:
         cuts = await session.execute(select(CHECKPOINTS).where(CHECKPOINTS.c.kind == "cut"))
     assert {row.chain for row in cuts.all()} == {"vm.events/0", "vm.events/1"}
+
+
+def meanwhile(
+    monkeypatch: pytest.MonkeyPatch, during: verification.Verification, happen: Callable[[], Any]
+) -> None:
+    """Have something happen once, between the first page of a walk and the second."""
+    monkeypatch.setattr(verification, "PAGE", 5)
+    happened: list[verification.Progress] = []
+
+    async def told(progress: verification.Progress) -> None:
+        if not happened:
+            happened.append(progress)
+            monkeypatch.setattr(verification, "PAGE", 1000)
+            await happen()
+            monkeypatch.setattr(verification, "PAGE", 5)
+
+    during.told = told
+
+
+@pytest.mark.parametrize("days", [60, 1])
+async def test_rows_that_leave_while_the_ledger_is_walked_are_no_break(
+    aged: Audit, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    clock.advance(days=31)
+    walking = walk(aged)
+    meanwhile(monkeypatch, walking, retention(aged, days).run)
+    progress = await walking.run()
+    kept = await ledger(aged)
+    assert len(kept) < 56
+    assert (progress.broken, progress.ended) == (None, True)
+    assert (progress.chains, progress.rows) == (2, len(kept))
+
+
+async def test_a_place_that_leaves_while_a_walk_goes_on_from_it_is_no_break(
+    aged: Audit, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(verification, "MARK", 1)
+        await verify(aged, full=False)
+    clock.advance(days=700)
+    await upkeep(aged.service.database, clock)
+    await deliver(aged, *[at(message(time=clock()), n % 2) for n in range(4)])
+    latest, happened = checkpoints.latest, list[str]()
+
+    async def and_then_cut(*asked: Any) -> Any:
+        found = await latest(*asked)
+        if asked[2] == "verified" and not happened:
+            happened.append("cut")
+            await retention(aged, 60).run()
+        return found
+
+    monkeypatch.setattr(checkpoints, "latest", and_then_cut)
+    verdict = await verify(aged, full=False)
+    assert happened
+    assert verdict.first_broken is None
+
+
+async def test_rows_that_somebody_takes_away_beside_retention_are_found(
+    aged: Audit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = LEDGER.c.position == 27
+
+    async def cut_and_take() -> None:
+        await retention(aged, 60).run()
+        async with unguarded(aged) as session:
+            await session.execute(delete(LEDGER).where(last))
+
+    walking = walk(aged)
+    meanwhile(monkeypatch, walking, cut_and_take)
+    broken = (await walking.run()).broken
+    assert broken is not None
+    assert (broken.position, broken.reason) == (27, "the next row has position 28")
+
+
+async def test_rows_that_leave_without_a_signed_cut_while_they_are_walked_are_found(
+    aged: Audit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def take() -> None:
+        async with unguarded(aged) as session:
+            await session.execute(delete(LEDGER).where(LEDGER.c.position <= 10))
+
+    walking = walk(aged)
+    meanwhile(monkeypatch, walking, take)
+    broken = (await walking.run()).broken
+    assert broken is not None
+    assert (broken.chain, broken.position) == ("vm.events/0", 6)
 
 
 async def test_rows_that_are_missing_without_a_signed_cut_are_found(aged: Audit) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -12,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from chassis import consumer as consuming
 from chassis.consumer import Batch, Consumer, Replayer
 from chassis.database import Database
-from chassis.dead_letters import KEPT_BYTES, Limit, buried, dead_letter, reason_of
+from chassis.dead_letters import KEPT_BYTES, Limit, buried, dead_letter, letter_id, reason_of
 from chassis.ids import new_id
 from chassis.testing import VirtualClock, said
 from chassis.wire import Record, encode
@@ -144,6 +145,40 @@ async def test_some_poison_among_many_good_records_passes_as_dead_letters(
         await consumer.consume([*map(encode, good), *map(poison, range(8))])
         assert hearer.heard == good
         assert len(await letters(database)) == 8
+
+
+async def test_a_record_that_is_delivered_again_after_its_burial_is_the_same_letter(
+    database_url: str,
+) -> None:
+    followed: list[int] = []
+
+    def follow(record: Record) -> None:
+        followed.append(record.offset)
+
+    async with consuming_toy(database_url, Hearer()) as (database, before):
+        before.on_bury = follow
+        await before.consume([poison(1)])
+        again = Consumer("toy", VM_COMMANDS, Hearer(), database, VirtualClock(), on_bury=follow)
+        await again.consume([poison(1), poison(2)])
+        await again.consume([poison(1), poison(2)])
+        assert [letter.offset for letter in await letters(database)] == [1, 2]
+        assert followed == [1, 2]
+
+
+def test_a_letter_is_another_one_by_its_place_its_consumer_its_content_or_its_replay() -> None:
+    record = poison(1)
+    others = [
+        letter_id(record, "hostler.audit"),
+        letter_id(record, "hostler.toy", new_id()),
+        letter_id(poison(2), "hostler.toy"),
+        letter_id(replace(record, partition=1), "hostler.toy"),
+        letter_id(replace(record, topic="vm.events"), "hostler.toy"),
+        letter_id(replace(record, value=b"[]"), "hostler.toy"),
+        letter_id(replace(record, headers={"ce_id": "another"}), "hostler.toy"),
+    ]
+    mine = letter_id(record, "hostler.toy")
+    assert letter_id(poison(1), "hostler.toy") == mine
+    assert len({mine, *others}) == len(others) + 1
 
 
 async def test_a_dead_letter_that_cannot_be_taken_down_is_no_new_one(

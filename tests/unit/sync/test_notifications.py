@@ -11,8 +11,9 @@ from aio_pika import Connection
 from pydantic import SecretStr, ValidationError
 from yarl import URL
 
+from chassis.ids import new_id
 from contracts.vm.states import VmState
-from services.sync.notifications import Notifications, OwnedConnection, server_in
+from services.sync.notifications import Notifications, OwnedConnection, told_in
 from services.sync.settings import SyncSettings
 from tests.fakes.driver import LOST
 from tests.unit.sync.world import ACCOUNT, SyncWorld, changes
@@ -20,15 +21,25 @@ from tests.unit.sync.world import ACCOUNT, SyncWorld, changes
 NOWHERE = SecretStr("amqp://guest:guest@127.0.0.1:1/")
 
 
-def notification(server_id: str, *, enveloped: bool = True) -> bytes:
+OURS, THEIRS = "5b1d3c0f8a724c5b9f0e6d7a2c4e8b19", "c2d9b1f6e0a84d3f8b7a6c5d4e3f2a10"
+"""Tenants: the one of the account, and another one of the same cloud."""
+
+
+def notification(
+    server_id: str,
+    tenant: str | None = OURS,
+    *,
+    event_type: str = "instance.power_off.end",
+    enveloped: bool = True,
+) -> bytes:
     """As Nova says it on the bus, in its shape of a versioned notification."""
-    said = {
-        "event_type": "instance.power_off.end",
+    said: dict[str, object] = {
+        "event_type": event_type,
         "publisher_id": "nova-compute:compute1",
         "priority": "INFO",
         "payload": {
             "nova_object.name": "InstanceActionPayload",
-            "nova_object.data": {"uuid": server_id, "state": "stopped"},
+            "nova_object.data": {"uuid": server_id, "tenant_id": tenant, "state": "stopped"},
         },
     }
     if enveloped:
@@ -44,7 +55,7 @@ def notifications(world: SyncWorld) -> Notifications:
 @pytest.mark.parametrize("enveloped", [True, False])
 def test_the_server_is_read_with_or_without_an_envelope(*, enveloped: bool) -> None:
     server_id = str(uuid4())
-    assert server_in(notification(server_id, enveloped=enveloped)) == server_id
+    assert told_in(notification(server_id, OURS, enveloped=enveloped)) == (server_id, OURS)
 
 
 @pytest.mark.parametrize(
@@ -58,12 +69,14 @@ def test_the_server_is_read_with_or_without_an_envelope(*, enveloped: bool) -> N
         b'{"payload": {"nova_object.data": {"uuid": "../../etc/passwd"}}}',
         b'{"payload": {"nova_object.data": {"id": 7, "hosts": ["compute1"]}}}',
         b"[" * 100_000,
+        notification(str(uuid4()), event_type="instance.exists"),
+        notification(str(uuid4()), None, event_type="service.update"),
     ],
 )
 async def test_garbage_is_passed_over(
     world: SyncWorld, notifications: Notifications, body: bytes
 ) -> None:
-    assert server_in(body) is None
+    assert told_in(body) is None
     await world.sweep()
     assert not await notifications.take([body])
     assert await world.sweeper.pause() > 0
@@ -103,6 +116,48 @@ async def test_what_is_said_of_other_peoples_servers_is_no_hint(
     await world.sweep()
     assert not await notifications.take([notification(theirs)])
     assert await notifications.take([notification(theirs), notification(str(uuid4()))])
+
+
+async def test_what_other_tenants_do_is_no_hint_and_costs_the_cloud_no_call(
+    world: SyncWorld, notifications: Notifications
+) -> None:
+    await world.sweep()
+    crowd = [notification(str(uuid4()), THEIRS) for _ in range(200)]
+    for _ in range(20):
+        assert not await notifications.take(crowd)
+        assert not notifications.pay()
+        world.clock.advance(seconds=0.1)
+    assert await world.sweeper.pause() > 0
+    assert world.cloud.called("tenant") == 1
+    assert world.cloud.called("sweep") == 1
+    assert await notifications.take([*crowd, notification(str(uuid4()), OURS)])
+
+
+async def test_a_vm_of_ours_is_a_hint_whatever_is_said_of_its_tenant(
+    world: SyncWorld, notifications: Notifications
+) -> None:
+    server_id = str(uuid4())
+    world.cloud.servers[server_id] = held = world.cloud.servers.pop(world.server(new_id()))
+    held.snapshot = held.snapshot.model_copy(update={"server_id": server_id})
+    await world.sweep()
+    assert await notifications.take([notification(server_id, THEIRS)])
+
+
+async def test_hints_of_nobody_knows_whose_servers_keep_a_distance(
+    world: SyncWorld, notifications: Notifications
+) -> None:
+    await world.sweep()
+    world.cloud.order("tenant", LOST, times=100)
+    hints = 0
+    for _ in range(100):
+        hints += await notifications.take([notification(str(uuid4()), THEIRS)])
+        hints += notifications.pay()
+        world.clock.advance(seconds=0.1)
+    assert 4 <= hints <= 6
+    assert world.cloud.called("tenant") == 1
+    world.clock.advance(seconds=2)
+    assert notifications.pay(), "the last of them has its hint, too"
+    assert not notifications.pay()
 
 
 async def test_a_hint_hurries_no_cloud_that_asked_for_time(

@@ -1,14 +1,17 @@
 """Whether a change is Hostler's own is not guessed before there was time to hear of it."""
 
-from collections.abc import AsyncGenerator
-from datetime import timedelta
+from collections.abc import AsyncGenerator, AsyncIterator
+from datetime import datetime, timedelta
 
 import pytest
 
+from chassis.ids import new_id
 from chassis.testing import VirtualClock
 from contracts.vm.states import VmState
+from drivers.base import Looked
 from services.sync.patience import Promptness
-from tests.unit.sync.world import SyncWorld, changes
+from tests.fakes.driver import FakeDriver
+from tests.unit.sync.world import ACCOUNT, SyncWorld, changes
 
 
 @pytest.fixture
@@ -70,6 +73,63 @@ async def test_where_messages_come_promptly_a_change_from_outside_is_told_soon(
     assert changes(await patient.sweep()) == []
     assert 0 < await patient.sweeper.pause() <= 0.4
     assert [c.origin for c in changes(await patient.sweep(after=0.4))] == ["external"]
+
+
+class Asked(FakeDriver):
+    """Notes what lists of changes were asked from, and how many servers they showed."""
+
+    def note(self) -> None:
+        self.since: list[datetime] = []
+        self.shown: list[int] = []
+
+    async def sweep(self, since: datetime | None) -> AsyncIterator[Looked]:
+        async for page in super().sweep(since):
+            if since is not None:
+                self.since.append(since)
+                self.shown.append(len(page.servers))
+            yield page
+
+
+async def test_a_sweep_costs_what_changed_lately_however_long_changes_go_on(
+    patient: SyncWorld,
+) -> None:
+    patient.driver = driver = Asked(patient.cloud, ACCOUNT)
+    driver.note()
+    patient.service = patient.replica()
+    servers = [patient.server(new_id(), f"web-{n}") for n in range(60)]
+    patient.clock.advance(seconds=60)
+    await patient.sweep()
+    patient.service.promptness.heard(patient.clock() - timedelta(minutes=1), patient.clock())
+    told: list[str | None] = []
+    for server_id in servers:
+        patient.cloud.change(server_id, state=VmState.STOPPED)
+        told += [c.vm.server_id for c in changes(await patient.sweep(after=0.5))]
+        assert driver.since[-1] >= patient.cloud.now - timedelta(seconds=5 + 3)
+    assert max(driver.shown) <= 2 * (5 + 3)
+    for _ in range(3):
+        told += [c.vm.server_id for c in changes(await patient.sweep(after=0.5))]
+    assert told == servers
+
+
+async def test_a_change_that_is_waited_with_is_shown_again_whatever_changed_behind_it(
+    patient: SyncWorld,
+) -> None:
+    """One that lasts: the clock goes no further than to where it lies."""
+    patient.driver = driver = Asked(patient.cloud, ACCOUNT)
+    driver.note()
+    patient.service = patient.replica()
+    patient.sweeper.watching.settings.sweep_overlap_seconds = 0
+    patient.service.promptness.heard(patient.clock() - timedelta(minutes=1), patient.clock())
+    servers = [patient.server(new_id(), f"web-{n}") for n in range(10)]
+    await patient.sweep()
+    told: list[str | None] = []
+    for server_id in servers:
+        patient.clock.advance(seconds=0.25)
+        patient.cloud.change(server_id, state=VmState.STOPPED)
+        told += [c.vm.server_id for c in changes(await patient.sweep(after=0.05))]
+    for _ in range(5):
+        told += [c.vm.server_id for c in changes(await patient.sweep(after=0.3))]
+    assert told == servers
 
 
 def test_patience_grows_with_how_late_messages_come_and_forgets_it() -> None:
