@@ -43,6 +43,17 @@ def mine(call: Call, found: Mapping[str, T], view: Callable[[T], Json]) -> Itera
         passed = passed or item.id == marker
 
 
+def behind(call: Call, items: Sequence[Json]) -> Sequence[Json]:
+    """Those behind the marker, if there is one."""
+    marker = call.param("marker")
+    if marker is None:
+        return items
+    ids = [item["id"] for item in items]
+    if marker not in ids:
+        raise ApiError(404, f"{marker} could not be found.", "NotFound")
+    return items[ids.index(marker) + 1 :]
+
+
 def listing(call: Call, plural: str, items: Iterable[Json]) -> Reply:
     """One page."""
     filters = _wanted(call, None)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from simulator.api import ApiError, Call, Endpoint, Reply, is_array, is_object
 from simulator.network import floating, ports, tags, views
-from simulator.network.listing import Json, listing
+from simulator.network.listing import Json, behind, listing
 
 _EXTENSIONS = ("provider", "external-net", "port-security", "security-group", "quotas",
                "quota_details", "standard-attr-tag", "standard-attr-timestamp", "binding",
@@ -44,7 +44,7 @@ def _rules(call: Call) -> list[Json]:
 
 
 def _lists(plural: str, source: Callable[[Call], list[Json]]) -> Callable[[Call], Reply]:
-    return lambda call: listing(call, plural, source(call))
+    return lambda call: listing(call, plural, behind(call, source(call)))
 
 
 def _shows(

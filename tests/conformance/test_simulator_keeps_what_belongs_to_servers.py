@@ -140,8 +140,20 @@ def test_ports_come_in_pages_and_each_once(neutron: Neutron) -> None:
     assert (len(seen), set(seen)) == (5, made)
 
 
-def test_a_list_that_goes_on_from_what_is_gone_is_refused(neutron: Neutron) -> None:
-    assert neutron.call("GET", f"/ports?limit=2&marker={NOBODY}").status == 404
+@pytest.mark.parametrize("plural", ["networks", "subnets", "security-group-rules"])
+def test_a_page_of_what_the_cloud_offers_goes_on_behind_its_marker(
+    neutron: Neutron, plural: str
+) -> None:
+    name = plural.replace("-", "_")
+    every = [found["id"] for found in neutron.call("GET", f"/{plural}").body[name]]
+    first = neutron.call("GET", f"/{plural}?limit=1").body[name]
+    rest = neutron.call("GET", f"/{plural}?limit=999&marker={first[0]['id']}").body[name]
+    assert sorted(found["id"] for found in first + rest) == sorted(every)
+
+
+@pytest.mark.parametrize("plural", ["ports", "networks"])
+def test_a_list_that_goes_on_from_what_is_gone_is_refused(neutron: Neutron, plural: str) -> None:
+    assert neutron.call("GET", f"/{plural}?limit=2&marker={NOBODY}").status == 404
 
 
 def test_a_floating_ip_leads_to_a_port_until_the_port_goes(neutron: Neutron) -> None:
