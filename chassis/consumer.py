@@ -31,7 +31,7 @@ BatchHandler = Callable[[AsyncSession, Batch], Awaitable[None]]
 ToldT = TypeVar("ToldT", bound=Traced)
 Reader = Callable[[Record], ToldT]
 ReadHandler = Callable[[AsyncSession, Sequence[tuple[ToldT, Record]]], Awaitable[None]]
-OnBury = Callable[[Record], Message[Body] | None]
+OnBury = Callable[[AsyncSession, Record], Awaitable[Message[Body] | None]]
 TRIES = 3
 OUTAGE_SECONDS = 1.0
 STOPPED_SECONDS = (1.0, 30.0)
@@ -50,7 +50,8 @@ class Consumer:
     asked: that handler tells by keys of its own what it has had already. `read` is how a record
     becomes a message, by default in full; it raises Poison for one that is none. Without `limit`
     any number of records may become dead letters. One that is `apart` does not wait for batches of
-    other topics. What `on_bury` makes of a dead letter's record is said with it.
+    other topics. What `on_bury` makes of a dead letter's record is said with it; what
+    it writes commits with it.
     """
 
     def __init__(
@@ -230,7 +231,7 @@ class Consumer:
             return
         LOG.error("dead letter %s/%s@%s: %s", record.topic, record.partition, record.offset, reason)
         await say(session, letter)
-        if self.on_bury is not None and (more := self.on_bury(record)):
+        if self.on_bury is not None and (more := await self.on_bury(session, record)):
             await say(session, more)
 
 

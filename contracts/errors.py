@@ -41,6 +41,7 @@ class ErrorCode(StrEnum):
     STALLED = "stalled"
     ABANDONED = "abandoned"
     UNREADABLE = "unreadable"
+    NEVER_ARRIVED = "never_arrived"
 
 
 @dataclass(frozen=True)
@@ -87,4 +88,5 @@ MEANINGS: dict[ErrorCode, Meaning] = {
     ErrorCode.STALLED: Meaning(504, False, "The cloud took the request and never finished it."),
     ErrorCode.ABANDONED: Meaning(409, False, "An operator gave the operation up."),
     ErrorCode.UNREADABLE: Meaning(500, False, "The command cannot be read by who carries it out."),
+    ErrorCode.NEVER_ARRIVED: Meaning(504, False, "The command never came to be carried out."),
 }

@@ -11,7 +11,15 @@ from contracts.message import Change, Command
 from contracts.vm.states import Transition, VmState
 
 
-class Cancel(Command):
+class _Steering(Command):
+    command: str = Field(
+        default="",
+        max_length=255,
+        description="The wire name of what the operation is about, for who never heard of it.",
+    )
+
+
+class Cancel(_Steering):
     """Stop an operation before it is started, or undo it where it can be undone (a create)."""
 
     type: Literal["operation.cancel.v1"] = "operation.cancel.v1"
@@ -22,7 +30,7 @@ class Cancel(Command):
     target: UUID = Field(description="The operation to cancel.", strict=False)
 
 
-class Retry(Command):
+class Retry(_Steering):
     """Try an operation that has not ended again now; its deadline begins anew."""
 
     type: Literal["operation.retry.v1"] = "operation.retry.v1"
@@ -33,7 +41,7 @@ class Retry(Command):
     target: UUID = Field(description="The operation to try again.", strict=False)
 
 
-class Abandon(Command):
+class Abandon(_Steering):
     """Give an operation up: it fails now, and whatever it did in the cloud stays as it is."""
 
     type: Literal["operation.abandon.v1"] = "operation.abandon.v1"

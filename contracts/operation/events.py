@@ -39,7 +39,9 @@ class Retrying(_About):
     due_at: datetime
     error: OperationError
     blocked_on: str | None = Field(
-        default=None, description="`quota`, where room has to be made first."
+        default=None,
+        description="`quota`, where room has to be made first; `dead_letter`, where the command "
+        "could not be read, and somebody has to replay it.",
     )
     deadline_at: datetime | None = Field(
         default=None, description="The operation's deadline, where it was moved."

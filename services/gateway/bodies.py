@@ -1,7 +1,7 @@
 """Request bodies: strict JSON, read whole only within the limit, every field accounted for."""
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any, TypeVar, cast
 
 from fastapi import Request
@@ -41,27 +41,27 @@ def body(kind: type[BodyT], *, optional: bool = False) -> Callable[[Request], Aw
 
 
 async def rest(kind: type[BodyT], request: Request, **given: str) -> BodyT:
-    """The optional body as `kind`, of which the path has `given` some fields already."""
+    """The optional body as `kind`, of which some fields are `given`, by the path or by who reads it."""
     raw = await _raw(request, optional=True)
     try:
         said = _OBJECT.validate_json(raw)
         json.loads(raw, object_pairs_hook=_once)
         if twice := sorted(set(said) & set(given)):
-            raise invalid(f"body.{twice[0]}", f"{twice[0]!r} stands in the path already.")
+            raise invalid(f"body.{twice[0]}", f"{twice[0]!r} is not for the body to say.")
         return kind.model_validate_json(json.dumps({**said, **given}), strict=True)
     except ValidationError as error:
         raise _told(error) from error
 
 
 def documented(
-    kind: type[BaseModel], *, optional: bool = False, given: str | None = None
+    kind: type[BaseModel], *, optional: bool = False, given: Collection[str] = ()
 ) -> dict[str, Any]:
-    """What OpenAPI says of such a body (`openapi_extra`); `given`: a field that the path has."""
+    """What OpenAPI says of such a body (`openapi_extra`); `given`: fields that it may not say."""
     schema: dict[str, Any] = {"$ref": f"#/components/schemas/{kind.__name__}"}
-    if given is not None:
+    if given:
         schema = kind.model_json_schema()
-        schema["properties"].pop(given)
-        schema["required"].remove(given)
+        schema["properties"] = {k: v for k, v in schema["properties"].items() if k not in given}
+        schema["required"] = [each for each in schema["required"] if each not in given]
     return {"requestBody": {"required": not optional, "content": {MEDIA_TYPE: {"schema": schema}}}}
 
 

@@ -155,7 +155,8 @@ class Intake:
         values = steering.asked(asked.command, operation, asked.caller.actor, now)
         mine = OPERATIONS.c.id == operation.id
         await session.execute(update(OPERATIONS).where(mine).values(values))
-        steered = _message(asked, vm, asked.command, (new_id(), operation.id), now)
+        command = asked.command.model_copy(update={"command": operation.command})
+        steered = _message(asked, vm, command, (new_id(), operation.id), now)
         await say(session, self.sign(steered))
 
     async def _drafts(

@@ -111,7 +111,11 @@ class Operation(Resource):
     error: OperationError | None = Field(
         default=None, description="Why it failed, or why its last attempt did not get through."
     )
-    blocked_on: str | None = Field(default=None, description="`quota`: room has to be made first.")
+    blocked_on: str | None = Field(
+        default=None,
+        description="`quota`: room has to be made first. `dead_letter`: the command could not be "
+        "read, and somebody has to replay it.",
+    )
     waits_for: UUID | None = Field(
         default=None, description="The operation on the same VM whose turn is before this one's."
     )

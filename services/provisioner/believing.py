@@ -2,12 +2,15 @@
 
 import logging
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from chassis.ids import new_id
 from chassis.leases import Clock
 from chassis.seals import Keyring, Trust, sealed
 from chassis.wire import Record
 from contracts.message import Body, Message
 from contracts.trust.events import CommandRefused
+from services.provisioner import unheard
 from services.provisioner.settings import ProvisionerSettings
 
 LOG = logging.getLogger(__name__)
@@ -25,11 +28,14 @@ class Believing:
         if self._trust is Trust.OFF:
             LOG.warning("commands are believed unsigned: HOSTLER_COMMAND_KEYS names no keys")
 
-    def on_bury(self, record: Record) -> Message[Body] | None:
-        """What the audit is told of a dead letter that was not trusted; None of any other."""
+    async def on_bury(self, session: AsyncSession, record: Record) -> Message[Body] | None:
+        """What the audit is told of a dead letter that was not trusted.
+
+        Of any other the operation is kept: the gateway has accepted it.
+        """
         reason = self._keys.why_not(record) if self._trust is Trust.REQUIRE else ""
         if not reason:
-            return None
+            return await unheard.keep(session, record, self._clock())
         place = f"{record.topic}/{record.partition}@{record.offset}"
         return Message(
             id=new_id(),

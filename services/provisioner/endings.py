@@ -19,6 +19,7 @@ from services.provisioner.measures import count_ended
 from services.provisioner.saying import speak, tell
 from services.provisioner.stragglers import may_come, next_check
 from services.provisioner.tables import Operation
+from services.provisioner.unheard import DEAD_LETTER
 
 LOG = logging.getLogger(__name__)
 _NOT_KEPT = frozenset({"user_data", "sealed_user_data"})
@@ -73,6 +74,8 @@ def cancel(session: AsyncSession, operation: Operation, now: datetime) -> None:
 
 def unread(operation: Operation) -> OperationError:
     """Why an operation whose command cannot be read was not carried out; not what was in it."""
+    if operation.blocked_on == DEAD_LETTER and operation.reason is not None:
+        return operation.reason
     sentence = MEANINGS[ErrorCode.UNREADABLE].sentence
     return OperationError(code=ErrorCode.UNREADABLE, detail=f"{sentence} {operation.unreadable}")
 

@@ -26,7 +26,7 @@ from contracts.topics import VM_COMMANDS
 from contracts.vm.commands import Create, Delete
 from contracts.vm.events import Changed, Observed
 from contracts.vm.states import GONE, VmSnapshot, VmState
-from services.provisioner import endings, interventions, ledger, undoing
+from services.provisioner import endings, interventions, ledger, undoing, unheard
 from services.provisioner.line import front_of, let_in
 from services.provisioner.outcome import leave
 from services.provisioner.servers import Sight, keep
@@ -94,28 +94,36 @@ class Handlers:
             row = _queued(message, command)
             rows.append(row | {"due_at": None if row["vm_id"] in busy else now})
             busy.add(UUID(message.subject))
-        once = insert(session, Operation.metadata.tables["operations"])
-        await session.execute(once.on_conflict_do_nothing(index_elements=["id"]), rows)
+        row = insert(session, unheard.OPERATIONS)
+        names = ("command", "data", "due_at", "error", "blocked_on", "deadline_at")
+        once = row.on_conflict_do_update(
+            index_elements=["id"],
+            set_={name: row.excluded[name] for name in names},
+            where=unheard.may_be_filled(),
+        )
+        await session.execute(once, rows)
 
     async def _intervene(self, session: AsyncSession, messages: Sequence[Message[Body]]) -> None:
         """The operations are locked in one order, and are touched in the order of the messages."""
         now = self.clock()
         new = await take_many(session, messages, now)
         rows = await _targets(session, messages)
+        made = await unheard.make(session, [m for m in messages if m.id in new], rows)
         for message in messages:
             if message.id not in new:
                 continue
             new.remove(message.id)
             with consuming("provisioner", VM_COMMANDS.name, message):
                 match message.data:
-                    case Cancel(target=target) if operation := _its(rows, target, message):
+                    case Cancel(target=target) if operation := _its(made | rows, target, message):
                         interventions.cancel(session, operation, now, self.rules)
                     case Retry(target=target) if operation := _its(rows, target, message):
                         interventions.retry(session, operation, now, self.rules)
-                    case Abandon(target=target, reason=reason) if operation := _its(
-                        rows, target, message
-                    ):
-                        interventions.abandon(session, operation, reason, now)
+                    case Abandon(target=target, reason=reason):
+                        if operation := _its(rows, target, message):
+                            interventions.abandon(session, operation, reason, now)
+                        elif operation := _its(made, target, message):
+                            interventions.give_up(session, operation, reason, now)
                     case _:
                         continue
 
@@ -186,7 +194,7 @@ class Handlers:
 
 
 def _queued(message: Message[Body], command: Command) -> dict[str, object]:
-    return {
+    return unheard.blank() | {
         "id": message.id,
         "vm_id": UUID(message.subject),
         "project_id": message.project_id,
@@ -196,16 +204,9 @@ def _queued(message: Message[Body], command: Command) -> dict[str, object]:
         "traceparent": message.traceparent,
         "command": command.wire_name(),
         "data": command.model_dump(mode="json", exclude={"type"}),
-        "state": OperationState.QUEUED,
-        "attempts": 0,
-        "bugs": 0,
+        "error": None,
+        "blocked_on": None,
         "deadline_at": message.time + command.deadline,
-        "doubts": 0,
-        "cancel_requested": False,
-        "compensating": False,
-        "anew": False,
-        "rebuilds": 0,
-        "leaving": False,
         "created_at": message.time,
     }
 

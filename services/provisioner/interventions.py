@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from contracts.errors import MEANINGS, ErrorCode
 from contracts.operation.states import OperationError, OperationState
-from services.provisioner import endings, undoing
+from services.provisioner import endings, undoing, unheard
 from services.provisioner.settings import ProvisionerSettings
 from services.provisioner.tables import Operation
 
@@ -69,6 +69,12 @@ def abandon(session: AsyncSession, operation: Operation, reason: str, now: datet
         detail = f"{sentence} {reason}".strip()
         error = OperationError(code=ErrorCode.ABANDONED, detail=detail)
         endings.abandon(session, operation, error, now)
+
+
+def give_up(session: AsyncSession, operation: Operation, reason: str, now: datetime) -> None:
+    """It fails now, and never begins: its command has not come, and comes too late from now on."""
+    if operation.ended_at is None:
+        endings.abandon(session, operation, unheard.never_arrived(reason), now)
 
 
 def _hasten(operation: Operation, now: datetime, rules: ProvisionerSettings) -> None:

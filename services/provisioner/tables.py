@@ -37,12 +37,12 @@ class Kept(sa.TypeDecorator[dict[str, Any]]):
         """Never raises for what is kept."""
         read = super().result_processor(dialect, coltype)
 
-        def lenient(value: Any) -> Any:
+        def lenient(value: Any) -> object:
             try:
-                found = read(value) if read else value
+                found: object = read(value) if read else value
             except ValueError:
                 found = BROKEN
-            return found if found is None or isinstance(found, dict) else dict(BROKEN)
+            return found if found is None or isinstance(found, dict) else dict(BROKEN)  # pyright: ignore[reportUnknownVariableType]
 
         return lenient
 

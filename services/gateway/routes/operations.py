@@ -76,7 +76,7 @@ async def show_operation(
 
 def _command(kind: type[OperationCommand]) -> Callable[..., Awaitable[OperationCommand]]:
     async def read_command(request: Request, operation_id: UUID) -> OperationCommand:
-        return await rest(kind, request, target=str(operation_id))
+        return await rest(kind, request, target=str(operation_id), command="")
 
     return read_command
 
@@ -125,5 +125,5 @@ for each in STEERS:
                 ErrorCode.NOT_FOUND, ErrorCode.CONFLICT, ErrorCode.UNSUPPORTED_MEDIA_TYPE
             ),
         },
-        openapi_extra=documented(each, optional=True, given="target"),
+        openapi_extra=documented(each, optional=True, given=("target", "command")),
     )

@@ -129,7 +129,7 @@ async def test_a_retry_is_said_once_until_it_was_carried_out_and_then_again(
     assert answer.status_code == 202
     assert [step["name"] for step in answer.json()["steps"]] == ["accepted", "retry_asked"]
     [message] = await commanded(gateway)
-    assert message.data == Retry(target=UUID(operation["id"]))
+    assert message.data == Retry(target=UUID(operation["id"]), command="vm.create.v1")
     assert message.operation_id == UUID(operation["id"])
     assert (message.subject, message.actor) == (operation["vm_id"], "key:operator")
     started = Started(command="vm.create.v1", attempt=2)
@@ -156,6 +156,31 @@ async def test_a_cancel_is_said_again_once_the_operation_has_moved_and_after_a_w
     assert len(await commanded(gateway)) == 1
 
 
+async def test_a_command_that_is_a_dead_letter_is_stuck_and_says_why(
+    gateway: Gateway, clients: Clients, clock: VirtualClock
+) -> None:
+    operation = await create(clients.operator)
+    unreadable = OperationError(code=ErrorCode.UNREADABLE, detail="It is poison.")
+    buried = retrying(clock, attempt=0, error=unreadable, blocked_on="dead_letter")
+    await hear(gateway.service, about(operation, clock, buried))
+    [found] = await stuck(clients)
+    assert found["stuck"]["reason"] == "dead_letter"
+    assert found["error"]["code"] == "unreadable"
+    assert found["links"]["abandon"]
+
+
+async def test_what_is_asked_of_an_operation_names_its_command(
+    gateway: Gateway, clients: Clients
+) -> None:
+    """For a provisioner that never heard of it."""
+    operation = await create(clients.operator)
+    await commanded(gateway)
+    await clients.operator.post(f"/v1/operations/{operation['id']}/abandon")
+    [message] = await commanded(gateway)
+    assert isinstance(message.data, Abandon)
+    assert message.data.command == "vm.create.v1"
+
+
 async def test_an_operation_is_given_up_with_a_reason(gateway: Gateway, clients: Clients) -> None:
     operation = await create(clients.operator)
     await commanded(gateway)
@@ -165,7 +190,8 @@ async def test_an_operation_is_given_up_with_a_reason(gateway: Gateway, clients:
     assert answer.status_code == 202
     assert answer.json()["steps"][-1]["detail"] == "key:operator: fire"
     [message] = await commanded(gateway)
-    assert message.data == Abandon(target=UUID(operation["id"]), reason="fire")
+    target = UUID(operation["id"])
+    assert message.data == Abandon(target=target, reason="fire", command="vm.create.v1")
 
 
 @pytest.mark.parametrize("kind", STEERS)
@@ -188,6 +214,7 @@ async def test_an_operation_that_has_ended_is_not_steered_any_more(
     ("body", "status", "code"),
     [
         ({"target": "01993b1c-58a5-7c58-8a52-000000000001"}, 400, "invalid"),
+        ({"command": "vm.stop.v1"}, 400, "invalid"),
         ({"reason": "x" * 256}, 400, "invalid"),
         ({"why": "so"}, 400, "invalid"),
         (["reason"], 400, "invalid"),
