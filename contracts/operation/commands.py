@@ -15,7 +15,7 @@ class Cancel(Command):
     """Stop an operation before it is started, or undo it where it can be undone (a create)."""
 
     type: Literal["operation.cancel.v1"] = "operation.cancel.v1"
-    change = Change.of(frozenset(VmState), Transition.UPDATING, None)
+    change = Change.of(frozenset(VmState), Transition.UPDATING, None, moves=frozenset())
     deadline = timedelta(minutes=5)
     role = Role.OPERATOR
 
@@ -26,7 +26,7 @@ class Retry(Command):
     """Try an operation that has not ended again now; its deadline begins anew."""
 
     type: Literal["operation.retry.v1"] = "operation.retry.v1"
-    change = Change.of(frozenset(VmState), Transition.UPDATING, None)
+    change = Change.of(frozenset(VmState), Transition.UPDATING, None, moves=frozenset())
     deadline = timedelta(minutes=5)
     role = Role.OPERATOR
 
@@ -37,7 +37,7 @@ class Abandon(Command):
     """Give an operation up: it fails now, and whatever it did in the cloud stays as it is."""
 
     type: Literal["operation.abandon.v1"] = "operation.abandon.v1"
-    change = Change.of(frozenset(VmState), Transition.UPDATING, None)
+    change = Change.of(frozenset(VmState), Transition.UPDATING, None, moves=frozenset())
     deadline = timedelta(minutes=5)
     role = Role.OPERATOR
 

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -41,6 +42,12 @@ class Transition(StrEnum):
 
 GONE = frozenset({VmState.DELETED, VmState.MISSING})
 PRESENT = frozenset(VmState) - GONE - {VmState.REQUESTED}
+
+VmField = Literal[
+    "name", "description", "metadata", "tags", "state", "flavor", "security_groups", "addresses"
+]
+"""What of a snapshot is wanted so, and hence may drift."""
+VM_FIELDS: tuple[VmField, ...] = get_args(VmField)
 
 
 class Address(BaseModel):
