@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_snake
 
 from contracts.identity import Role
-from contracts.vm.states import VM_FIELDS, Transition, VmField, VmState
+from contracts.vm.states import VM_FIELDS, CloudWord, Transition, VmField, VmState
 
 
 class Body(BaseModel):
@@ -80,7 +80,9 @@ class Event(Body):
 class Happened(Event):
     """A command was carried out on the VM that is the message's subject."""
 
-    server_id: str | None = Field(default=None, description="The cloud's own id of the server.")
+    server_id: CloudWord | None = Field(
+        default=None, description="The cloud's own id of the server."
+    )
 
 
 class Command(Body):

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -43,6 +43,9 @@ class Transition(StrEnum):
 GONE = frozenset({VmState.DELETED, VmState.MISSING})
 PRESENT = frozenset(VmState) - GONE - {VmState.REQUESTED}
 
+CloudWord = Annotated[str, Field(max_length=255)]
+"""An id, a name or a tag that a cloud gives. OpenStack's are no longer; an index would refuse more."""
+
 VmField = Literal[
     "name", "description", "metadata", "tags", "state", "flavor", "security_groups", "addresses"
 ]
@@ -77,10 +80,10 @@ class VmSnapshot(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    server_id: str | None = Field(
+    server_id: CloudWord | None = Field(
         default=None, description="The cloud's id; None before there is one."
     )
-    name: str = ""
+    name: CloudWord = ""
     description: str | None = None
     state: VmState
     task: str | None = Field(default=None, description="What the cloud is doing with it right now.")
@@ -90,7 +93,9 @@ class VmSnapshot(BaseModel):
     )
     addresses: tuple[Address, ...] = ()
     metadata: dict[str, str] = Field(default_factory=dict)
-    tags: tuple[str, ...] = Field(default=(), description="Sorted; without Hostler's own marks.")
+    tags: tuple[CloudWord, ...] = Field(
+        default=(), description="Sorted; without Hostler's own marks."
+    )
     key_name: str | None = None
     availability_zone: str | None = None
     security_groups: tuple[str, ...] = ()
