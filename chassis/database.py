@@ -100,14 +100,34 @@ def as_projects(*projects: str) -> Generator[None]:
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether the database, not the statement, is what failed: the same may work later."""
+    """Whether the database, not the statement, is what failed: the same may work later.
+
+    Postgres tells by SQLSTATE, whose classes psycopg does not sort so: a row that is too large for
+    an index (54000) is its OperationalError too, and fails for ever.
+    """
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
-    if isinstance(error, OperationalError) and str(error.orig).startswith("no such "):
-        return False  # SQLite's word for a wrong statement: no such table, column, function
+    if isinstance(error, DBAPIError) and (state := getattr(error.orig, "sqlstate", None)):
+        return state[:2] in _OUTAGES or state in _OUTAGE_STATES
+    if isinstance(error, OperationalError) and _is_sqlites_no(error.orig):
+        return False
     return isinstance(
         error, OperationalError | InterfaceError | PoolTimeoutError | ConnectionError | OSError
     )
+
+
+_OUTAGES = {"08", "28", "40", "53", "57", "58", "F0"}
+"""Connection, login, a transaction to begin anew, resources, an operator's doing, the system, a
+server that is configured anew. Login: its password is being changed."""
+_OUTAGE_STATES = {"55P03", "55006", "25006", "3D000"}
+"""A lock that was not had in time, a database that is being made or dropped, one that is read-only
+since another one leads now, no such database yet."""
+_SQLITES_NO = ("no such ", "too many ", "near ", "Expression tree ", "parser stack ")
+"""How SQLite's words for a wrong statement begin: no such table, too many SQL variables, …"""
+
+
+def _is_sqlites_no(error: BaseException | None) -> bool:
+    return str(error).startswith(_SQLITES_NO)
 
 
 def is_postgres(session: AsyncSession) -> bool:

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any, cast
 
 from pydantic_core import to_json
-from sqlalchemy import Insert, Table, TextClause, TextualSelect, bindparam, text, update
+from sqlalchemy import Insert, Table, TextClause, TextualSelect, and_, bindparam, text, update
 from sqlalchemy import Row as Found
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -59,26 +59,30 @@ def _select_of(table: Table, columns: tuple[str, ...]) -> TextualSelect:
     return given.columns(*[table.c[each] for each in columns])
 
 
-async def update_rows(session: AsyncSession, table: Table, key: str, rows: Sequence[Row]) -> None:
+async def update_rows(
+    session: AsyncSession, table: Table, key: str | tuple[str, ...], rows: Sequence[Row]
+) -> None:
     """Set what rows hold besides `key`, by which theirs is found; all of them the same columns."""
     if not rows:
         return
+    keys = (key,) if isinstance(key, str) else key
     if is_postgres(session):
-        await session.execute(_update_of(table, key, tuple(rows[0])), {"rows": _as_json(rows)})
+        await session.execute(_update_of(table, keys, tuple(rows[0])), {"rows": _as_json(rows)})
         return
-    values: Row = {name: bindparam(name) for name in rows[0] if name != key}
-    found = table.c[key] == bindparam(f"its_{key}")
-    theirs = [{f"its_{k}" if k == key else k: v for k, v in row.items()} for row in rows]
+    values: Row = {name: bindparam(name) for name in rows[0] if name not in keys}
+    found = and_(*(table.c[each] == bindparam(f"its_{each}") for each in keys))
+    theirs = [{f"its_{k}" if k in keys else k: v for k, v in row.items()} for row in rows]
     await session.execute(update(table).where(found).values(values), theirs)
 
 
 @cache
-def _update_of(table: Table, key: str, columns: tuple[str, ...]) -> TextClause:
+def _update_of(table: Table, keys: tuple[str, ...], columns: tuple[str, ...]) -> TextClause:
     """`UPDATE "t" SET "a" = new."a", … FROM … AS new`: the rows are the parameter `rows`."""
     name = f'"{table.name}"'
-    new = ", ".join(f'"{column}" = new."{column}"' for column in columns if column != key)
+    new = ", ".join(f'"{column}" = new."{column}"' for column in columns if column not in keys)
+    theirs = " AND ".join(f'{name}."{key}" = new."{key}"' for key in keys)
     given = _given(table, columns, "rows")
-    return text(f'UPDATE {name} SET {new} FROM ({given}) AS new WHERE {name}."{key}" = new."{key}"')  # noqa: S608 - names of our own tables
+    return text(f"UPDATE {name} SET {new} FROM ({given}) AS new WHERE {theirs}")  # noqa: S608 - names of our own tables
 
 
 def _given(table: Table, columns: Sequence[str], parameter: str) -> str:

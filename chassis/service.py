@@ -283,15 +283,20 @@ class Service:
     async def _measure_lag(self, subscription: Subscription) -> None:
         await self.connected.wait()
         while True:
-            if clients := subscription.clients:
-                await self.lag.measure(clients, [each.topic.name for each in self.consumers])
+            if sources := subscription.sources:
+                await self.lag.measure(sources)
             await asyncio.sleep(MEASURE_SECONDS)
 
     async def _probe_consumers(self) -> str:
-        """Raises while a consumer waits because too many of its records would be dead letters."""
+        """Raises while a consumer waits because too many of its records would be dead letters.
+
+        And where records wait of which none was taken for too long.
+        """
         stopped = [each.stopped for each in self.consumers if each.stopped]
         if stopped:
             raise RuntimeError(f"too many dead letters: {'; '.join(stopped)}")
+        if stands := self.lag.stands():
+            raise RuntimeError("; ".join(stands[:5]))
         return ", ".join(each.topic.name for each in self.consumers)
 
     async def _probe_database(self) -> str:

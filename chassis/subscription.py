@@ -14,7 +14,7 @@ from faststream.kafka import KafkaBroker, KafkaMessage
 
 from chassis.consumer import Consumer, group
 from chassis.kafka import records_of
-from chassis.lag import Client
+from chassis.lag import Client, Source
 from chassis.offsets import Batch, Committing, Offsets
 from chassis.rounds import Rounds
 from chassis.wire import Record
@@ -48,9 +48,10 @@ class Subscription:
         ]
 
     @property
-    def clients(self) -> list[Client]:
-        """The clients that the records come by, as far as there are any yet."""
-        return [client for lane in self._lanes if (client := lane.client) is not None]
+    def sources(self) -> list[Source]:
+        """The consumers that the records come by; none while not all of them are there."""
+        found = [source for lane in self._lanes if (source := lane.source) is not None]
+        return found if len(found) == len(self._lanes) else []
 
     async def close(self) -> None:
         """From now on offsets are committed with each batch; those so far are committed."""
@@ -75,9 +76,10 @@ class _Lane:
         self._taking = taking
         self._rounds = rounds
         first = consumers[0]
+        self._group = group(first.service, first.topic if first.apart else None)
         self._subscriber = broker.subscriber(
             *self._by_topic,
-            group_id=group(first.service, first.topic if first.apart else None),
+            group_id=self._group,
             batch=True,
             max_records=batch,
             fetch_max_wait_ms=POLL_MS,
@@ -92,9 +94,11 @@ class _Lane:
         self._subscriber.get_msg = self._next
 
     @property
-    def client(self) -> Client | None:
-        """Aiokafka's consumer, while there is one."""
-        return cast("Client | None", self._subscriber.consumer)
+    def source(self) -> Source | None:
+        """What its lag is measured by, while there is a client."""
+        client = cast("Client | None", self._subscriber.consumer)
+        topics = [consumer.topic for consumer in self._by_topic.values()]
+        return Source(self._group, topics, client) if client is not None else None
 
     async def _next(self, consumer: Any) -> _Raw:
         found = await consumer.getmany(timeout_ms=POLL_MS, max_records=self._batch)

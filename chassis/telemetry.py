@@ -34,6 +34,12 @@ DISTRUSTED = Counter(
 LAG = Gauge(
     "hostler_consumer_lag", "Records that wait in this replica's partitions.", ["service", "topic"]
 )
+PARTITION_LAG = Gauge(
+    "hostler_consumer_partition_lag",
+    "Records that wait in a partition: each that this replica holds, or, of a consumer that holds "
+    "none, all of its group's.",
+    ["service", "topic", "partition"],
+)
 DELAY = Gauge(
     "hostler_consumer_delay_seconds",
     "How long the oldest record of the last batch had been on Kafka; 0 where nothing waits.",

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_snake
 
 from contracts.identity import Role
-from contracts.vm.states import Transition, VmState
+from contracts.vm.states import VM_FIELDS, CloudWord, Transition, VmField, VmState
 
 
 class Body(BaseModel):
@@ -23,10 +23,15 @@ class Body(BaseModel):
         return str(cls.model_fields["type"].default)
 
 
+EVERYTHING: frozenset[VmField] = frozenset(VM_FIELDS)
+_UNSETTLED = frozenset({VmState.REQUESTED, VmState.BUILDING, VmState.UNKNOWN, VmState.ERROR})
+
+
 class Change(BaseModel):
     """What a command does to a VM's state: from one of `start`, shown as `via`, to `end`.
 
     `end` is None where the command leaves the state as it is and is settled by other means.
+    `moves`: the fields that may change by it. What else changes meanwhile is somebody else's doing.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -34,11 +39,31 @@ class Change(BaseModel):
     start: frozenset[VmState]
     via: Transition
     end: VmState | None
+    moves: frozenset[VmField]
 
     @classmethod
-    def of(cls, start: AbstractSet[VmState], via: Transition, end: VmState | None) -> "Change":
+    def of(
+        cls,
+        start: AbstractSet[VmState],
+        via: Transition,
+        end: VmState | None,
+        *,
+        moves: AbstractSet[VmField],
+    ) -> "Change":
         """Build a change from plain sets."""
-        return cls(start=frozenset(start), via=via, end=end)
+        return cls(start=frozenset(start), via=via, end=end, moves=frozenset(moves))
+
+    def explains(self, field: str, value: object) -> bool:
+        """Whether a field may have come to a value by it.
+
+        A command that moves less than everything passes through the states that it begins in or
+        leads to, or fails: that a VM is gone, or paused while it is stopped, is not its doing.
+        """
+        if field not in self.moves:
+            return False
+        if field != "state" or self.moves == EVERYTHING:
+            return True
+        return value in self.start | _UNSETTLED | {self.end}
 
     @property
     def returns(self) -> bool:
@@ -55,7 +80,9 @@ class Event(Body):
 class Happened(Event):
     """A command was carried out on the VM that is the message's subject."""
 
-    server_id: str | None = Field(default=None, description="The cloud's own id of the server.")
+    server_id: CloudWord | None = Field(
+        default=None, description="The cloud's own id of the server."
+    )
 
 
 class Command(Body):

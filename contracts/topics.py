@@ -150,9 +150,9 @@ TOPICS = (
     CANARY,
 )
 
-RETOLD = (VM_COMMANDS, VM_EVENTS, VM_STATE)
+RETOLD = (VM_COMMANDS, VM_EVENTS, VM_STATE, CLOUD_CATALOG, CLOUD_INVENTORY)
 """What the gateway's read model is told anew from, in this order: what was asked before what
-happened, and snapshots last."""
+happened, and snapshots last; then what accounts offer and hold."""
 FOLLOWED = (VM_EVENTS, VM_STATE)
 """What other systems read of VMs."""
 

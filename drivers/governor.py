@@ -43,6 +43,8 @@ class Lane(StrEnum):
 class Limits:
     """What one account may do at a time; `sweeps` of the `concurrency` at most are sweeps'.
 
+    `rate` calls a second, of which `sweep_rate` sweeps'; None: as many as go.
+
     The circuit opens after `failures` without an answer in a row, for `rest` to `longest_rest`
     seconds.
     """
@@ -50,6 +52,7 @@ class Limits:
     concurrency: int = 16
     sweeps: int = 4
     rate: float | None = None
+    sweep_rate: float | None = None
     burst: int = 50
     failures: int = 5
     rest: float = 5.0
@@ -93,6 +96,7 @@ class Governor:
     ) -> None:
         self._account, self._limits, self._now, self._random = account, limits, now, random
         self._pace = Pace(limits.rate, limits.burst, now)
+        self._sweep_pace = Pace(limits.sweep_rate, limits.burst, now)
         self._circuit = Circuit(
             account,
             failures=limits.failures,
@@ -213,24 +217,34 @@ class Governor:
             self._timer.cancel()
             self._timer = None
         while (lane := self._next()) is not None:
-            wait = self._pace.wait()
+            wait = max(self._pace.wait(), self._wait_as(lane))
             if wait > 0:
                 self._timer = asyncio.get_running_loop().call_later(wait, self._grant)
                 break
             future = self._waiting[lane].popleft()
             if not future.done():
-                self._pace.take()
+                self._take(lane)
                 self._held[lane] += 1
-                self._in_a_row = self._in_a_row + 1 if lane is Lane.COMMAND else 0
                 future.set_result(None)
         self._show()
+
+    def _take(self, lane: Lane) -> None:
+        self._pace.take()
+        if lane is Lane.SWEEP:
+            self._sweep_pace.take()
+        self._in_a_row = self._in_a_row + 1 if lane is Lane.COMMAND else 0
+
+    def _wait_as(self, lane: Lane) -> float:
+        """Seconds until the lane's own pace allows the next call."""
+        return self._sweep_pace.wait() if lane is Lane.SWEEP else 0.0
 
     def _next(self) -> Lane | None:
         """The lane whose turn it is; None if nobody waits or all permits are out."""
         if sum(self._held.values()) >= self._limits.concurrency:
             return None
         sweep_may = self._waiting[Lane.SWEEP] and self._held[Lane.SWEEP] < self._limits.sweeps
-        if sweep_may and (self._in_a_row >= _SWEEP_TURN or not self._waiting[Lane.COMMAND]):
+        its_turn = self._in_a_row >= _SWEEP_TURN and not self._wait_as(Lane.SWEEP)
+        if sweep_may and (its_turn or not self._waiting[Lane.COMMAND]):
             return Lane.SWEEP
         return Lane.COMMAND if self._waiting[Lane.COMMAND] else None
 

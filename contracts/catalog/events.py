@@ -6,11 +6,12 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from contracts.message import Event
+from contracts.vm.states import CloudWord
 
 
 class _Item(Event):
-    id: str
-    name: str
+    id: CloudWord
+    name: CloudWord
     gone: bool = Field(default=False, description="It is no longer offered.")
 
 

@@ -7,18 +7,18 @@ from uuid import UUID
 from pydantic import Field
 
 from contracts.message import Event
-from contracts.vm.states import VmSnapshot
+from contracts.vm.states import CloudWord, VmSnapshot
 
 ResourceKind = Literal["server", "port", "volume", "floating_ip"]
 
 
 class _Resource(Event):
     kind: ResourceKind
-    id: str = Field(description="The cloud's own id of it.")
+    id: CloudWord = Field(description="The cloud's own id of it.")
 
 
 class _Orphan(_Resource):
-    name: str = ""
+    name: CloudWord = ""
     vm_id: UUID | None = Field(default=None, description="Whose it was.")
     reason: Literal["vm_deleted", "second_server", "unknown_vm"]
     proven: bool = Field(
@@ -61,7 +61,7 @@ class UnmanagedServer(Event):
     """A server that Hostler does not know: somebody else's. `gone` takes it off the list."""
 
     type: Literal["unmanaged.server.v1"] = "unmanaged.server.v1"
-    server_id: str
+    server_id: CloudWord
     gone: bool = Field(default=False, description="It is deleted, or a VM of Hostler's now.")
     vm: VmSnapshot
 

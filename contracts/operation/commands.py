@@ -23,7 +23,7 @@ class Cancel(_Steering):
     """Stop an operation before it is started, or undo it where it can be undone (a create)."""
 
     type: Literal["operation.cancel.v1"] = "operation.cancel.v1"
-    change = Change.of(frozenset(VmState), Transition.UPDATING, None)
+    change = Change.of(frozenset(VmState), Transition.UPDATING, None, moves=frozenset())
     deadline = timedelta(minutes=5)
     role = Role.OPERATOR
 
@@ -34,7 +34,7 @@ class Retry(_Steering):
     """Try an operation that has not ended again now; its deadline begins anew."""
 
     type: Literal["operation.retry.v1"] = "operation.retry.v1"
-    change = Change.of(frozenset(VmState), Transition.UPDATING, None)
+    change = Change.of(frozenset(VmState), Transition.UPDATING, None, moves=frozenset())
     deadline = timedelta(minutes=5)
     role = Role.OPERATOR
 
@@ -45,7 +45,7 @@ class Abandon(_Steering):
     """Give an operation up: it fails now, and whatever it did in the cloud stays as it is."""
 
     type: Literal["operation.abandon.v1"] = "operation.abandon.v1"
-    change = Change.of(frozenset(VmState), Transition.UPDATING, None)
+    change = Change.of(frozenset(VmState), Transition.UPDATING, None, moves=frozenset())
     deadline = timedelta(minutes=5)
     role = Role.OPERATOR
 

@@ -7,11 +7,12 @@ from pydantic import Field
 
 from contracts.message import Event
 from contracts.operation.states import OperationError
+from contracts.vm.states import CloudWord
 
 
 class _About(Event):
     command: str = Field(description="The wire name of the command.", examples=["vm.reboot.v1"])
-    server_id: str | None = Field(
+    server_id: CloudWord | None = Field(
         default=None, description="The cloud's id of the server, once known."
     )
 

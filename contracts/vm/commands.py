@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from contracts.identity import Role
-from contracts.message import Action, Change, Command
+from contracts.message import EVERYTHING, Action, Change, Command
 from contracts.vm import events
 from contracts.vm.fields import (
     Description,
@@ -27,7 +27,7 @@ class Create(Command):
     """Create a VM."""
 
     type: Literal["vm.create.v1"] = "vm.create.v1"
-    change = Change.of({VmState.REQUESTED}, Transition.CREATING, VmState.ACTIVE)
+    change = Change.of({VmState.REQUESTED}, Transition.CREATING, VmState.ACTIVE, moves=EVERYTHING)
     deadline = timedelta(minutes=15)
     role = Role.OPERATOR
     emits = events.Created
@@ -68,7 +68,7 @@ class Import(Command):
     """Take a server in that somebody else made, without touching it."""
 
     type: Literal["vm.import.v1"] = "vm.import.v1"
-    change = Change.of({VmState.REQUESTED}, Transition.IMPORTING, None)
+    change = Change.of({VmState.REQUESTED}, Transition.IMPORTING, None, moves=EVERYTHING)
     deadline = timedelta(minutes=5)
     role = Role.ADMIN
     emits = events.Imported
@@ -85,7 +85,9 @@ class Update(Command):
     """Change a VM's name, description, metadata or tags; what is left out stays."""
 
     type: Literal["vm.update.v1"] = "vm.update.v1"
-    change = Change.of(_SETTLED, Transition.UPDATING, None)
+    change = Change.of(
+        _SETTLED, Transition.UPDATING, None, moves={"name", "description", "metadata", "tags"}
+    )
     deadline = timedelta(minutes=5)
     role = Role.OPERATOR
     emits = events.Updated
@@ -117,7 +119,12 @@ class Delete(Command):
     """Delete a VM and everything that was made for it."""
 
     type: Literal["vm.delete.v1"] = "vm.delete.v1"
-    change = Change.of(frozenset(VmState) - {VmState.DELETED}, Transition.DELETING, VmState.DELETED)
+    change = Change.of(
+        frozenset(VmState) - {VmState.DELETED},
+        Transition.DELETING,
+        VmState.DELETED,
+        moves=EVERYTHING,
+    )
     deadline = timedelta(minutes=15)
     role = Role.OPERATOR
     emits = events.Deleted
@@ -131,7 +138,7 @@ class Start(Action):
     """Power a stopped VM on."""
 
     type: Literal["vm.start.v1"] = "vm.start.v1"
-    change = Change.of({VmState.STOPPED}, Transition.STARTING, VmState.ACTIVE)
+    change = Change.of({VmState.STOPPED}, Transition.STARTING, VmState.ACTIVE, moves={"state"})
     deadline = timedelta(minutes=5)
     role = Role.OPERATOR
     emits = events.Started
@@ -145,7 +152,9 @@ class Stop(Action):
     """Power a VM off; its disk and addresses stay."""
 
     type: Literal["vm.stop.v1"] = "vm.stop.v1"
-    change = Change.of({VmState.ACTIVE, VmState.ERROR}, Transition.STOPPING, VmState.STOPPED)
+    change = Change.of(
+        {VmState.ACTIVE, VmState.ERROR}, Transition.STOPPING, VmState.STOPPED, moves={"state"}
+    )
     deadline = timedelta(minutes=5)
     role = Role.OPERATOR
     emits = events.Stopped
@@ -159,7 +168,7 @@ class Reboot(Action):
     """Restart a VM."""
 
     type: Literal["vm.reboot.v1"] = "vm.reboot.v1"
-    change = Change.of({VmState.ACTIVE}, Transition.REBOOTING, VmState.ACTIVE)
+    change = Change.of({VmState.ACTIVE}, Transition.REBOOTING, VmState.ACTIVE, moves={"state"})
     deadline = timedelta(minutes=5)
     role = Role.OPERATOR
     emits = events.Rebooted
@@ -175,7 +184,7 @@ class Pause(Action):
     """Freeze a VM in its host's memory."""
 
     type: Literal["vm.pause.v1"] = "vm.pause.v1"
-    change = Change.of({VmState.ACTIVE}, Transition.PAUSING, VmState.PAUSED)
+    change = Change.of({VmState.ACTIVE}, Transition.PAUSING, VmState.PAUSED, moves={"state"})
     deadline = timedelta(minutes=5)
     role = Role.OPERATOR
     emits = events.Paused
@@ -189,7 +198,7 @@ class Unpause(Action):
     """Let a paused VM go on."""
 
     type: Literal["vm.unpause.v1"] = "vm.unpause.v1"
-    change = Change.of({VmState.PAUSED}, Transition.UNPAUSING, VmState.ACTIVE)
+    change = Change.of({VmState.PAUSED}, Transition.UNPAUSING, VmState.ACTIVE, moves={"state"})
     deadline = timedelta(minutes=5)
     role = Role.OPERATOR
     emits = events.Unpaused
@@ -203,7 +212,9 @@ class Sync(Action):
     """Look at the VM in the cloud now."""
 
     type: Literal["vm.sync.v1"] = "vm.sync.v1"
-    change = Change.of(frozenset(VmState) - {VmState.DELETED}, Transition.LOOKING, None)
+    change = Change.of(
+        frozenset(VmState) - {VmState.DELETED}, Transition.LOOKING, None, moves=frozenset()
+    )
     deadline = timedelta(minutes=2)
     role = Role.VIEWER
     shows_in_sweep = False

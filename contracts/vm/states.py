@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -42,6 +43,15 @@ class Transition(StrEnum):
 GONE = frozenset({VmState.DELETED, VmState.MISSING})
 PRESENT = frozenset(VmState) - GONE - {VmState.REQUESTED}
 
+CloudWord = Annotated[str, Field(max_length=255)]
+"""An id, a name or a tag that a cloud gives. OpenStack's are no longer; an index would refuse more."""
+
+VmField = Literal[
+    "name", "description", "metadata", "tags", "state", "flavor", "security_groups", "addresses"
+]
+"""What of a snapshot is wanted so, and hence may drift."""
+VM_FIELDS: tuple[VmField, ...] = get_args(VmField)
+
 
 class Address(BaseModel):
     """One IP address of a VM."""
@@ -70,10 +80,10 @@ class VmSnapshot(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    server_id: str | None = Field(
+    server_id: CloudWord | None = Field(
         default=None, description="The cloud's id; None before there is one."
     )
-    name: str = ""
+    name: CloudWord = ""
     description: str | None = None
     state: VmState
     task: str | None = Field(default=None, description="What the cloud is doing with it right now.")
@@ -83,7 +93,9 @@ class VmSnapshot(BaseModel):
     )
     addresses: tuple[Address, ...] = ()
     metadata: dict[str, str] = Field(default_factory=dict)
-    tags: tuple[str, ...] = Field(default=(), description="Sorted; without Hostler's own marks.")
+    tags: tuple[CloudWord, ...] = Field(
+        default=(), description="Sorted; without Hostler's own marks."
+    )
     key_name: str | None = None
     availability_zone: str | None = None
     security_groups: tuple[str, ...] = ()

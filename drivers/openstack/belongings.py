@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pydantic import BaseModel, Field
 
 from contracts.inventory.events import ResourceKind
+from contracts.vm.states import CloudWord
 from drivers.base import Resource
 from drivers.openstack.calls import Service
 from drivers.openstack.pages import Link, Page, next_marker
@@ -16,7 +17,7 @@ _COMPUTE = "compute:"
 class Belonging(BaseModel):
     """One of the three kinds."""
 
-    id: str
+    id: CloudWord
 
     def resource(self) -> Resource:
         """In Hostler's words."""
@@ -41,7 +42,7 @@ class Belonging(BaseModel):
 class Port(Belonging):
     """A port of Neutron's."""
 
-    name: str = ""
+    name: CloudWord = ""
     description: str | None = None
     device_id: str = ""
     device_owner: str = ""
@@ -79,7 +80,7 @@ class _Device(BaseModel):
 class FloatingIp(Belonging):
     """A floating IP of Neutron's."""
 
-    address: str = Field("", alias="floating_ip_address")
+    address: CloudWord = Field("", alias="floating_ip_address")
     port_id: str | None = None
     device: _Device | None = Field(None, alias="port_details")
     tags: list[str] = Field(default_factory=list)
@@ -107,7 +108,7 @@ class _Attachment(BaseModel):
 class Volume(Belonging):
     """A volume of Cinder's."""
 
-    name: str | None = None
+    name: CloudWord | None = None
     status: str = ""
     metadata: dict[str, str] = Field(default_factory=dict)
     attachments: list[_Attachment] = Field(default_factory=list[_Attachment])

@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 
 from chassis.errors import HostlerError
 from contracts.catalog import events
+from contracts.vm.states import CloudWord
 from drivers.governor import Lane
 from drivers.openstack.calls import Call, Service
 from drivers.openstack.cloud import Cloud
@@ -14,8 +15,8 @@ from drivers.openstack.pages import Link, Page, marker_in, next_marker, pages
 
 
 class _Flavor(BaseModel):
-    id: str
-    name: str
+    id: CloudWord
+    name: CloudWord
     vcpus: int
     ram: int
     disk: int
@@ -39,8 +40,8 @@ class _Flavor(BaseModel):
 
 
 class _Image(BaseModel):
-    id: str
-    name: str | None = None
+    id: CloudWord
+    name: CloudWord | None = None
     status: str
     visibility: str | None = None
     size: int | None = None
@@ -64,8 +65,8 @@ class _Image(BaseModel):
 
 
 class _Network(BaseModel):
-    id: str
-    name: str = ""
+    id: CloudWord
+    name: CloudWord = ""
     status: str | None = None
     external: bool = Field(False, alias="router:external")
     shared: bool = False
@@ -85,7 +86,7 @@ class _Network(BaseModel):
 
 
 class _KeyPair(BaseModel):
-    name: str
+    name: CloudWord
     fingerprint: str | None = None
     type: str = "ssh"
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ValidationError
 
 from contracts.catalog.events import CatalogEvent
 from contracts.vm.commands import Create, Update
-from contracts.vm.states import VmState
+from contracts.vm.states import CloudWord, VmState
 from drivers.base import (
     ActionRecord,
     Driver,
@@ -34,7 +34,7 @@ from drivers.openstack.update import update
 
 
 class _Ref(BaseModel):
-    id: str
+    id: CloudWord
 
 
 class _Created(BaseModel):

@@ -10,7 +10,7 @@ from prometheus_client import Counter
 from pydantic import BaseModel, Field, JsonValue, ValidationError
 
 from contracts.vm.fields import MARK
-from contracts.vm.states import Address, Fault, VmSnapshot, VmState
+from contracts.vm.states import Address, CloudWord, Fault, VmSnapshot, VmState
 from drivers.base import Mark, Seen
 from drivers.openstack.pages import Link, next_marker
 
@@ -92,9 +92,9 @@ class _Group(BaseModel):
 class Server(BaseModel):
     """What Nova says of one server (GET /servers/detail, microversion 2.79)."""
 
-    id: str
+    id: CloudWord
     status: str = "UNKNOWN"
-    name: str | None = None
+    name: CloudWord | None = None
     description: str | None = None
     vm_state: str | None = Field(None, alias="OS-EXT-STS:vm_state")
     task_state: str | None = Field(None, alias="OS-EXT-STS:task_state")
@@ -103,7 +103,7 @@ class Server(BaseModel):
     image: _Image | str | None = None
     addresses: dict[str, list[_Address]] = Field(default_factory=dict)
     metadata: dict[str, str] = Field(default_factory=dict)
-    tags: list[str] = Field(default_factory=list)
+    tags: list[CloudWord] = Field(default_factory=list)
     key_name: str | None = None
     security_groups: list[_Group] = Field(default_factory=list[_Group])
     fault: _Fault | None = None
@@ -150,7 +150,9 @@ def readable(item: object) -> Server | None:
         return Server.model_validate(item)
     except ValidationError as error:
         _ODD.inc()
-        _LOG.warning("left out a server that cannot be read: %s: %s", id_of(item), _problems(error))
+        _LOG.warning(
+            "left out a server that cannot be read: %s: %s", id_of(item)[:255], _problems(error)
+        )
         return None
 
 

@@ -18,16 +18,28 @@ class OpenStackSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="HOSTLER_OPENSTACK_", extra="ignore")
 
     threads: int = Field(
-        default=16, ge=2, le=64, description="Calls to one account at the same time."
+        default=16,
+        ge=2,
+        le=64,
+        description="Calls to one account at the same time, of each process: of a provisioner and "
+        "of sync together it is the sum.",
     )
     sweep_threads: int = Field(
         default=4,
         ge=1,
         description="How many of them sweeps, catalogs and inventories may hold; users' commands "
-        "always have at least one left.",
+        "always have at least one left. In sync nearly all calls are these.",
     )
     rate: float | None = Field(
-        default=None, gt=0, description="Calls a second to one account; none: as fast as they go."
+        default=None,
+        gt=0,
+        description="Calls a second to one account, of each process; none: as fast as they go.",
+    )
+    sweep_rate: float | None = Field(
+        default=None,
+        gt=0,
+        description="How many of them sweeps, catalogs and inventories may be: what an account "
+        "allows is the provisioner's rate and this one of sync's. None: as many as the rate.",
     )
     burst: int = Field(
         default=50, ge=1, description="Calls at once after a rest, where there is a rate."
@@ -71,6 +83,7 @@ class OpenStackSettings(BaseSettings):
             concurrency=self.threads,
             sweeps=min(self.sweep_threads, self.threads - 1),
             rate=self.rate,
+            sweep_rate=self.sweep_rate,
             burst=self.burst,
             failures=self.circuit_failures,
             rest=self.circuit_rest.total_seconds(),

@@ -1,10 +1,12 @@
-"""Which commands make a VM's fields what they should be, and which fields a command is about."""
+"""Which commands make a VM's fields what they should be, and which fields a command explains."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
+from sqlalchemy import Row
 
+from contracts.errors import ErrorCode
 from contracts.message import Command
 from contracts.vm.commands import Pause, Start, Stop, Unpause, Update
 from contracts.vm.states import VmState
@@ -12,8 +14,8 @@ from services.gateway.turns import COMMANDS
 
 UPDATABLE = frozenset(Update.model_fields) - {"type"}
 _POWER: tuple[type[Start | Stop | Pause | Unpause], ...] = (Start, Stop, Pause, Unpause)
+_GIVEN_UP = {ErrorCode.DEADLINE, ErrorCode.STALLED, ErrorCode.ABANDONED}
 _SWITCHED = {VmState.ACTIVE, VmState.STOPPED, VmState.PAUSED}
-_WHOLE = {"create", "import", "delete"}
 
 
 def is_correctable(field: str, wanted: Any, found: Any) -> bool:
@@ -44,14 +46,25 @@ def commands_for(
     return found
 
 
-def concerned(command: str | None) -> frozenset[str]:
-    """The fields that a command means to change, by its wire name; all if it is not known."""
+def explains(command: str | None, field: str, value: Any) -> bool:
+    """Whether a field may have come to a value by a command of this wire name.
+
+    One that is not known here may do anything.
+    """
     kind = COMMANDS.get(command or "")
-    if kind is None or kind.verb() in _WHOLE:
-        return UPDATABLE | {"state", "flavor", "security_groups", "addresses"}
-    if kind is Update:
-        return UPDATABLE
-    return frozenset({"state"}) if kind.change.end else frozenset()
+    return kind is None or kind.change.explains(field, value)
+
+
+def is_late(operation: Row[Any], field: str, value: Any) -> bool:
+    """Whether a field may have come to a value by an operation that was given up before.
+
+    The cloud may carry on with what it took.
+    """
+    kind = COMMANDS.get(operation.command)
+    error: dict[str, Any] = operation.error or {}
+    if kind is None or error.get("code") not in _GIVEN_UP or field not in kind.change.moves:
+        return False
+    return field != "state" or value == kind.change.end
 
 
 def _update(wanted: Mapping[str, Any]) -> Update | None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Literal, get_args
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row, delete, func, select, update
@@ -18,19 +18,18 @@ from chassis.outbox import say
 from chassis.telemetry import current_traceparent
 from contracts.identity import Role
 from contracts.message import Body, Message
+from contracts.operation.states import OperationState
 from contracts.vm.events import Changed, Difference, DriftChoice, Drifted
-from contracts.vm.states import GONE, VmState
-from services.gateway.correcting import commands_for, concerned, is_correctable
+from contracts.vm.states import GONE, VM_FIELDS, VmState
+from services.gateway.correcting import commands_for, explains, is_correctable, is_late
 from services.gateway.intake import Asked, Intake
 from services.gateway.tables import DRIFT, DRIFT_CHOICES, DRIFT_CORRECTIONS, OPERATIONS
 
-Field = Literal[
-    "name", "description", "metadata", "tags", "state", "flavor", "security_groups", "addresses"
-]
-FIELDS: tuple[str, ...] = get_args(Field)
 OTHERS = "*"
 ACTOR = "hostler/drift"
 WINDOW = timedelta(hours=1)
+LATE = timedelta(minutes=10)
+"""How long after its end an operation that was given up may still have its effect."""
 _UNWANTED = {
     VmState.REQUESTED,
     VmState.BUILDING,
@@ -39,6 +38,9 @@ _UNWANTED = {
     *GONE,
 }
 """States that nobody asks for: a VM that leaves one by itself does not drift."""
+
+Moved = dict[str, tuple[Any, Any]]
+"""Field → as it was and as it is."""
 
 
 @dataclass(frozen=True)
@@ -72,36 +74,42 @@ class Drift:
     async def notice_many(
         self, session: AsyncSession, news: Sequence[tuple[Message[Body], Changed]], now: datetime
     ) -> None:
-        """`notice` for a batch's changes, in order: both Hostler's own and those of others.
+        """See what a batch's changes mean: those that are new, in order, in their transaction.
 
-        Hostler's own matter only to VMs that drift: all others cost one query for the batch.
+        The VMs' rows are what sync saw by then; what is accepted here writes them again. Hostler's
+        own changes cost two queries for the batch, but for VMs that drift.
         """
-        ids = {UUID(message.subject) for message, _ in news}
-        query = select(DRIFT.c.vm_id).where(among(DRIFT.c.vm_id, ids)).distinct()
-        drifting = set(await session.scalars(query)) if ids else set[UUID]()
-        for message, changed in news:
-            if changed.origin == "external":
-                drifting.add(UUID(message.subject))
-            if UUID(message.subject) in drifting:
-                await self.notice(session, message, changed, now)
-
-    async def notice(
-        self, session: AsyncSession, message: Message[Body], changed: Changed, now: datetime
-    ) -> None:
-        """See what a change means: call it for each one that is new, in order, in its transaction.
-
-        The VM's row is what sync saw by then; what is accepted here writes it again.
-        """
-        moved = _moved(changed)
-        if not moved:
+        moves = [(message, changed) for message, changed in news if _moved(changed)]
+        if not moves:
             return
+        commands = await _commands(session, moves)
+        drifting = await _drifting(session, {UUID(message.subject) for message, _ in moves})
+        for message, changed in moves:
+            own = _own(changed, commands.get(message.operation_id))
+            outside = {f: pair for f, pair in _moved(changed).items() if f not in own}
+            if outside or UUID(message.subject) in drifting:
+                drifting.add(UUID(message.subject))
+                await self._notice(session, message, changed, (own, outside), now)
+
+    async def _notice(
+        self,
+        session: AsyncSession,
+        message: Message[Body],
+        changed: Changed,
+        moved: tuple[Moved, Moved],
+        now: datetime,
+    ) -> None:
+        """One change; `moved`: what Hostler's command explains of it, and what it does not."""
+        own, outside = moved
         vm_id = UUID(message.subject)
         rows = {row.field: row for row in await open_drift(session, vm_id)}
-        if changed.origin == "hostler":
-            await self._follow(session, message, moved, rows, changed.version)
-        else:
-            await self._judge(session, message, changed, rows, now)
-        if moved.get("state", (None, None))[1] == VmState.DELETED.value:
+        late = await _late(session, message, outside, rows) if outside else set[str]()
+        await close(session, vm_id, [field for field in late if field in rows])
+        outside = {field: pair for field, pair in outside.items() if field not in late}
+        await self._follow(session, message, own, rows, changed.version)
+        if outside:
+            await self._judge(session, _by_others(message), changed, (outside, rows), now)
+        if (own | outside).get("state", (None, None))[1] == VmState.DELETED.value:
             of_the_rest = (DRIFT.c.vm_id == vm_id) & (DRIFT.c.field != "state")
             await session.execute(delete(DRIFT).where(of_the_rest))
 
@@ -110,14 +118,16 @@ class Drift:
         session: AsyncSession,
         message: Message[Body],
         changed: Changed,
-        rows: Mapping[str, Row[Any]],
+        told: tuple[Moved, Mapping[str, Row[Any]]],
         now: datetime,
     ) -> None:
+        """What others moved; `told`: that, and the fields that drifted before."""
+        moved, rows = told
         vm_id = UUID(message.subject)
         choices = await standing(session, vm_id)
         found: list[Deviation] = []
         over: list[str] = []
-        for field, (old, new) in _moved(changed).items():
+        for field, (old, new) in moved.items():
             row = rows.get(field)
             wanted, since = (row.wanted, row.since) if row else (old, now)
             drifts = _drifts(field, wanted, new)
@@ -138,22 +148,18 @@ class Drift:
         self,
         session: AsyncSession,
         message: Message[Body],
-        moved: Mapping[str, tuple[Any, Any]],
+        moved: Moved,
         rows: Mapping[str, Row[Any]],
         version: int,
     ) -> None:
-        """What Hostler's own commands leave is wanted; what else moved meanwhile is only found."""
-        rows = {field: row for field, row in rows.items() if field in moved}
-        if not rows:
-            return
+        """What Hostler's own commands leave is wanted; what a correction leaves is only found."""
         vm_id = UUID(message.subject)
-        command = select(OPERATIONS.c.command).where(OPERATIONS.c.id == message.operation_id)
-        meant = concerned(await session.scalar(command))
         over: list[str] = []
         for field, row in rows.items():
+            if field not in moved:
+                continue
             new = moved[field][1]
-            own = row.operation_id == message.operation_id
-            if same(row.wanted, new) or (field in meant and not own):
+            if same(row.wanted, new) or row.operation_id != message.operation_id:
                 over.append(field)
             else:
                 mine = (DRIFT.c.vm_id == vm_id) & (DRIFT.c.field == field)
@@ -225,15 +231,70 @@ async def close(session: AsyncSession, vm_id: UUID, fields: list[str]) -> None:
         await session.execute(delete(DRIFT).where(over))
 
 
-def _moved(changed: Changed) -> dict[str, tuple[Any, Any]]:
+def _moved(changed: Changed) -> Moved:
     """Field → as it was and as it is. Of a VM that was not known nothing has moved.
 
     A server that is gone has no addresses; that it has them again with its return is no drift.
     """
-    moved = {f: (changed.old[f], changed.new[f]) for f in FIELDS if f in changed.old}
+    moved = {f: (changed.old[f], changed.new[f]) for f in VM_FIELDS if f in changed.old}
     if set(moved.get("state", ())) & set(GONE):
         moved.pop("addresses", None)
     return moved
+
+
+def _own(changed: Changed, command: str | None) -> Moved:
+    """What of a change the command under way explains; nothing where none was."""
+    if changed.origin != "hostler":
+        return {}
+    moved = _moved(changed)
+    return {f: (old, new) for f, (old, new) in moved.items() if explains(command, f, new)}
+
+
+def _by_others(message: Message[Body]) -> Message[Body]:
+    """The message without the operation that was under way, for it is not that one's doing."""
+    if message.operation_id is None:
+        return message
+    return message.model_copy(update={"actor": "cloud", "operation_id": None, "request_id": ""})
+
+
+async def _commands(
+    session: AsyncSession, news: Sequence[tuple[Message[Body], Changed]]
+) -> dict[UUID | None, str]:
+    """The commands of the operations that were under way, by their ids."""
+    ids = {message.operation_id for message, changed in news if changed.origin == "hostler"}
+    ids.discard(None)
+    if not ids:
+        return {}
+    query = select(OPERATIONS.c.id, OPERATIONS.c.command).where(among(OPERATIONS.c.id, ids))
+    return {row.id: row.command for row in (await session.execute(query)).all()}
+
+
+async def _drifting(session: AsyncSession, ids: set[UUID]) -> set[UUID]:
+    query = select(DRIFT.c.vm_id).where(among(DRIFT.c.vm_id, ids)).distinct()
+    return set(await session.scalars(query))
+
+
+async def _late(
+    session: AsyncSession, message: Message[Body], moved: Moved, rows: Mapping[str, Row[Any]]
+) -> set[str]:
+    """The fields that an operation moved which was given up before: they are as Hostler meant.
+
+    One that succeeded is none of these: sync had seen its effect by then. Nor is a correction: what
+    it may still do is told by the value that is wanted.
+    """
+    theirs = (
+        OPERATIONS.c.vm_id == UUID(message.subject),
+        OPERATIONS.c.state == OperationState.FAILED.value,
+        OPERATIONS.c.ended_at >= message.time - LATE,
+    )
+    ended = (await session.execute(select(OPERATIONS).where(*theirs))).all()
+    corrects = {field: row.operation_id for field, row in rows.items()}
+    return {
+        field
+        for field, (_, new) in moved.items()
+        for each in ended
+        if is_late(each, field, new) and each.id != corrects.get(field)
+    }
 
 
 def _drifts(field: str, wanted: Any, found: Any) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from sqlalchemy import ColumnElement, Row, and_, bindparam, delete, or_, select, update
+from sqlalchemy import ColumnElement, Row, and_, delete, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.among import among
@@ -15,6 +15,7 @@ from chassis.errors import Terminal
 from chassis.identity import Caller
 from chassis.ids import new_id
 from chassis.problems import Refusal
+from chassis.rows import update_rows
 from contracts.errors import ErrorCode
 from contracts.vm.commands import Import
 from contracts.vm.fields import Metadata, ServerId
@@ -246,17 +247,10 @@ def _draft(row: Row[Any], wanted: Wanted, now: datetime) -> Draft:
 
 
 async def _remember(session: AsyncSession, drafts: Sequence[Draft]) -> None:
-    becomes = (
-        update(UNMANAGED)
-        .where(
-            UNMANAGED.c.account == bindparam("where_it_is"), UNMANAGED.c.id == bindparam("its_id")
-        )
-        .values(vm_id=bindparam("becomes"))
-    )
+    """Note as which VM each server was asked to be taken in."""
     rows = [
-        {"where_it_is": each.account, "its_id": each.command.server_id, "becomes": each.id}
+        {"account": each.account, "id": each.command.server_id, "vm_id": each.id}
         for each in drafts
         if isinstance(each.command, Import)
     ]
-    if rows:
-        await session.execute(becomes, rows)
+    await update_rows(session, UNMANAGED, ("account", "id"), rows)

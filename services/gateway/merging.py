@@ -52,6 +52,9 @@ class Merge:
 
     async def run(self, *, dry: bool = False) -> Counter[str]:
         """All VMs, some in each transaction: killed in between, it can be run again."""
+        self.counts += self.told.stock.counts()
+        if not dry:
+            await self.told.stock.keep(self.database)
         ids = sorted(self.told.vms)
         for start in range(0, len(ids), AT_ONCE):
             try:
@@ -75,6 +78,8 @@ class Merge:
         for each in ids:
             turn = _differing(live[each], self._turn(live[each], turns.get(each, [])))
             await self._set_vm(session, live[each], changes.get(each, {}) | turn, each in made)
+            if not (live[each].owner or self.told.vms[each].row.owner):
+                self.counts["vms without an owner"] += 1
         await session.execute(delete(VM_TAGS).where(among(VM_TAGS.c.vm_id, retagged)))
         if rows := self.told.tags(sorted(retagged)):
             await session.execute(VM_TAGS.insert(), rows)
@@ -96,8 +101,9 @@ class Merge:
     def _vm_changes(self, live: Row[Any]) -> Values:
         """What of a live row is to be set: nothing if it is newer."""
         told = self.told.vms[live.id].row
+        owner = {"owner": told.owner} if told.owner and not live.owner else {}
         if live.version > told.version:
-            return {}
+            return owner
         # What a VM is to be that was never seen stands in its create, but for the flavor's name.
         names = _SEEN if told.version else _SEEN - {"flavor"}
         if live.id in self.told.made:
@@ -107,7 +113,7 @@ class Merge:
         values = _differing(live, {name: getattr(told, name) for name in names})
         if told.observed_at and (values or not live.observed_at):
             values["observed_at"] = told.observed_at
-        return values
+        return values | owner
 
     def _turn(self, live: Row[Any], turns: Sequence[Row[Any]]) -> Values:
         waiting = [each for each in turns if each.ended_at is None]

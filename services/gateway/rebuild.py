@@ -1,7 +1,8 @@
 """`python -m services.gateway.rebuild --from kafka|audit [--dry-run]`: the read model, told anew.
 
 While gateways serve: everything that was said is read from its beginning, made into rows in
-memory, and merged into the tables of VMs and operations (see `merging`). Killed, run it again.
+memory, and merged into the tables of VMs and operations (see `merging`); of catalog and inventory
+what was said last is kept. Nothing is cleared. Killed, run it again. Audit keeps no catalog.
 """
 
 import argparse
@@ -65,7 +66,9 @@ async def from_audit(settings: GatewaySettings, audit: Audit) -> Messages:
     """All that audit keeps; ValueError if its export breaks off."""
     vouching = Vouching(settings.internal_secret)
     token = vouching.sign(Caller("hostler/gateway", "*", Role.ADMIN), "audit", utc_now())
-    query = urlencode([("type", "vm.*"), ("type", "operation.*")])
+    query = urlencode(
+        [("type", f"{kind}.*") for kind in ("vm", "operation", "orphan", "unmanaged")]
+    )
     lines = _lines(audit.stream("/v1/audit/export", query, token, f"req-{new_id()}"))
     count = 0
     async for line in lines:

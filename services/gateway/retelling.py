@@ -19,11 +19,13 @@ from services.gateway.drafts import Draft, new_vm, next_on, operation_of
 from services.gateway.progress import Held, Told, blank_vm
 from services.gateway.projection import Board
 from services.gateway.references import Resolved
+from services.gateway.restocking import Stock
 from services.gateway.tables import OPERATIONS, VMS
 from services.gateway.turns import Open
 
 _STEERS = get_args(OperationCommand)
 _HAPPENED = (Changed, Observed, *get_args(Told))
+_MAKES = {Create.wire_name(), Import.wire_name()}
 REPEATS = 200_000
 """How many messages back one that comes again is known; a relay repeats its last batch at most."""
 
@@ -41,6 +43,8 @@ class Retold(Board):
         """The operations whose commands were heard: of the others only their events are known."""
         self.made: set[UUID] = set()
         """The VMs whose creates were heard."""
+        self.stock = Stock()
+        """Catalog and inventory."""
         self._waiting: defaultdict[UUID, deque[Message[Body]]] = defaultdict(deque)
         self._heard: OrderedDict[UUID, None] = OrderedDict()
 
@@ -56,6 +60,8 @@ class Retold(Board):
             self._take(message, data)
         elif isinstance(data, State):
             self._see_state(message, data)
+        else:
+            self.stock.hear(message)
 
     def end(self) -> None:
         """What was asked and has not shown yet."""
@@ -92,6 +98,9 @@ class Retold(Board):
         self.now = message.time
         self._known(message)
         self.take(message.model_copy(update={"data": data}))
+        vm = self.vms[UUID(message.subject)]
+        if getattr(data, "command", "") in _MAKES and not vm.row.owner:
+            vm.set(owner=message.actor)  # of a create whose command is not kept any more
 
     def _see_state(self, message: Message[Body], state: State) -> None:
         """The snapshot of a VM whose changes are too long ago to be kept."""

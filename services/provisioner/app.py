@@ -23,6 +23,7 @@ from services.provisioner.measures import OPEN
 from services.provisioner.orphans import Orphans
 from services.provisioner.outcome import Outcome
 from services.provisioner.settings import ProvisionerSettings
+from services.provisioner.standstill import Standstill
 from services.provisioner.tables import Operation
 from services.provisioner.worker import Worker
 
@@ -59,7 +60,9 @@ class Provisioner(Service):
         self.orphans = Orphans(self.database, clouds, settings, clock, outcome.random)
         self.consume_many(CLOUD_INVENTORY, self.orphans.on_inventory)
         self.background("orphans", self.orphans.run)
+        self.standstill = Standstill(self.worker.rests, settings.call_timeout, clock)
         self.background("measure", self._measure)
+        self.check("accounts", self.standstill.probe)
         self.check("clouds", clouds.status, required=False)
 
     async def _sealing(self) -> str:
@@ -84,6 +87,8 @@ class Provisioner(Service):
         while True:
             open_ = select(Operation.state, func.count()).where(Operation.ended_at.is_(None))
             old = self.clock() - self.retention
+            async with self.database.reading() as session:
+                await self.standstill.measure(session)
             async with self.database.session() as session:
                 await session.execute(delete(Operation).where(Operation.ended_at < old))
                 await ledger.forget(session, old)

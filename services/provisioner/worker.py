@@ -120,7 +120,7 @@ class Worker:
 
         def room_in(account: str) -> int:
             room = self.settings.account_concurrency - running[account]
-            return room if room > 0 and not self._rests(account, now) else 0
+            return room if room > 0 and not self.rests(account, now) else 0
 
         async with self.database.session() as session:
             claims = await claim(session, room_in, now, now + self.settings.lease_ttl)
@@ -134,7 +134,7 @@ class Worker:
         if await expire(self.database, self.clock(), self.settings):
             self.wake.set()
 
-    def _rests(self, account: str, now: datetime) -> bool:
+    def rests(self, account: str, now: datetime) -> bool:
         """Whether calls would fail at once; an account that has no driver is told by an attempt."""
         try:
             driver = self.drivers(account)

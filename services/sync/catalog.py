@@ -17,6 +17,7 @@ from contracts.catalog.events import CatalogEvent
 from contracts.message import Body, Message
 from contracts.topics import types
 from services.sync import metrics
+from services.sync.giving_way import may_list
 from services.sync.holding import LostLease, guarded, while_held
 from services.sync.portions import portions
 from services.sync.tables import ACCOUNTS, CATALOG, Account, CatalogItem
@@ -73,8 +74,10 @@ class Catalog:
     async def _is_due(self) -> bool:
         async with self.lease.database.reading() as session:
             account = await session.get(Account, self.account)
-        due = account.next_catalog_at if account else None
-        return due is None or due <= self.clock()
+        if account is None or account.next_catalog_at is None:
+            return True
+        interval = timedelta(seconds=self.interval)
+        return may_list(account, account.next_catalog_at, interval, self.clock())
 
     async def _list(self) -> tuple[Items, HostlerError | None]:
         listed: dict[Key, CatalogEvent] = {}

@@ -21,6 +21,7 @@ from contracts.operation import events as operation
 from services.sync import watches
 from services.sync.closing import close, create_ended, create_failed, import_ended
 from services.sync.expecting import Expected, expect
+from services.sync.giving_way import asked_for, give_way
 from services.sync.hearsay import Hearsay
 from services.sync.patience import Promptness
 from services.sync.settings import SyncSettings
@@ -37,6 +38,7 @@ class Handlers:
     ) -> None:
         self.look_after = timedelta(seconds=settings.look_after_seconds)
         self.delete_look_after = timedelta(seconds=settings.delete_look_after_seconds)
+        self.longest_way = timedelta(seconds=settings.backoff_max_seconds)
         self.clock = clock
         self.wake = wake
         self.promptness = promptness
@@ -63,6 +65,7 @@ class Handlers:
             said += self._follow(expected, message)
         if said:
             await say(session, *said)
+        await give_way(session, asked_for(messages, self.longest_way))
         await noted.write(session)
         await expected.write(session, self.clock)
         for account in {m.account for m in messages if _begins(m)}:

@@ -14,6 +14,7 @@ from contracts.vm.states import VmState
 from drivers.base import Glanced, Inventories, Looked, Seen
 from services.sync import metrics
 from services.sync.ahead import ahead
+from services.sync.giving_way import may_list
 from services.sync.holding import LostLease, guarded, while_held
 from services.sync.listing import listed
 from services.sync.orphans import Suspect, compare
@@ -69,8 +70,10 @@ class Inventory:
     async def _is_due(self) -> bool:
         async with self.watching.database.reading() as session:
             account = await session.get(Account, self.account)
-        due = account.next_inventory_at if account else None
-        return due is None or due <= self.watching.clock()
+        if account is None or account.next_inventory_at is None:
+            return True
+        interval = timedelta(seconds=self.interval)
+        return may_list(account, account.next_inventory_at, interval, self.watching.clock())
 
     async def _servers(self) -> set[str]:
         """Compare the servers; the ids of those that are there."""

@@ -16,6 +16,7 @@ from sqlalchemy import update
 from chassis.database import insert, is_outage
 from chassis.errors import HostlerError, Retry
 from services.sync import metrics, strangers, watches
+from services.sync.giving_way import not_before, still
 from services.sync.holding import LostLease, guarded, while_held
 from services.sync.looks import Looker
 from services.sync.patience import Patience, Promptness
@@ -101,7 +102,9 @@ class Sweeper:
         if account.swept_at is not None:
             metrics.LAG.labels(self.account).set((now - account.swept_at).total_seconds())
             due = self._due(account.swept_at, now, hasty=hasty)
-        return min((max(due, account.retry_at or due) - now).total_seconds(), POLL_SECONDS)
+        slow = timedelta(seconds=self.settings.sweep_interval_seconds)
+        due = max(due, not_before(account, slow) or due)
+        return min((due - now).total_seconds(), POLL_SECONDS)
 
     def _due(self, swept_at: datetime, now: datetime, *, hasty: bool) -> datetime:
         """After the interval, or when a change is waited with no longer; at once if hinted."""
@@ -172,7 +175,7 @@ class Sweeper:
         return at
 
     async def _complete(self, **values: object) -> None:
-        values = {"failures": 0, "error": "", "retry_at": None, **values}
+        values = {"failures": 0, "error": "", "retry_at": still(self.clock()), **values}
         async with guarded(self.lease) as session:
             mine = Account.account == self.account
             await session.execute(update(Account).where(mine).values(values))

@@ -10,13 +10,13 @@ from chassis.identity import Caller
 from contracts.errors import ErrorCode
 from contracts.identity import Role
 from contracts.vm.events import DriftChoice
+from contracts.vm.states import VmField
 from services.gateway import choosing, documents
 from services.gateway.bodies import body, documented
 from services.gateway.choosing import Chooser
 from services.gateway.context import Here, RequestId
 from services.gateway.correcting import may_be_corrected
 from services.gateway.drift import OTHERS
-from services.gateway.drift import Field as DriftField
 from services.gateway.identity.permission import Viewer, permit
 from services.gateway.pages import Limit, Marker, Order, Page
 from services.gateway.policy.sharing import narrow
@@ -37,7 +37,7 @@ class DriftChoices(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    choices: dict[DriftField | Literal["*"], DriftChoice] = Field(
+    choices: dict[VmField | Literal["*"], DriftChoice] = Field(
         examples=[{"state": "correct", "*": "report"}]
     )
 
@@ -65,7 +65,7 @@ async def list_drift(
     gateway: Here,
     caller: Viewer,
     vm_id: Annotated[UUID | None, Query(description="Of this VM.")] = None,
-    field: Annotated[DriftField | None, Query(description="Of this field.")] = None,
+    field: Annotated[VmField | None, Query(description="Of this field.")] = None,
     limit: Limit = 100,
     marker: Marker = None,
 ) -> Page[Drift]:
@@ -116,7 +116,7 @@ async def choose_drift(
 async def settle_drift(
     *,
     vm_id: UUID,
-    field: DriftField,
+    field: VmField,
     request_id: RequestId,
     gateway: Here,
     caller: Operator,

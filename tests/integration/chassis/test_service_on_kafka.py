@@ -1,8 +1,10 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from functools import partial
 
+import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -187,6 +189,35 @@ async def test_a_topic_that_is_apart_does_not_wait_for_a_batch_of_another(
             async with service.database.session() as session:
                 await say(session, asked)
             await until(lambda: asked in heard)
+        finally:
+            go_on.set()
+
+
+async def test_a_consumer_whose_handler_never_returns_makes_its_service_unfit(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chassis.service.MEASURE_SECONDS", 0.2)
+    monkeypatch.setattr("chassis.lag.DEAD_AFTER", timedelta(seconds=1))
+    held, go_on = asyncio.Event(), asyncio.Event()
+
+    async def hang(_session: AsyncSession, _batch: Batch) -> None:
+        held.set()
+        await go_on.wait()
+
+    service = Toy("toy_hangs", settings)
+    service.consume_many(VM_COMMANDS, hang, apart=True)
+    transport = httpx.ASGITransport(service.app())
+    client = httpx.AsyncClient(transport=transport, base_url="http://toy")
+    async with client, service.running():
+        try:
+            async with service.database.session() as session:
+                await say(session, command())
+            async with asyncio.timeout(60):
+                await held.wait()
+                while (answer := await client.get("/readyz")).status_code != 503:
+                    await asyncio.sleep(0.2)
+            consumers = answer.json()["checks"]["consumers"]
+            assert "Kafka → hostler.toy_hangs.vm.commands: " in consumers["detail"]
         finally:
             go_on.set()
 

@@ -1,15 +1,19 @@
+import asyncio
+from secrets import token_hex
+
 import pytest
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis import consumer as consuming
 from chassis.consumer import Consumer
+from chassis.tables import LEASES
 from chassis.testing import VirtualClock, said
 from chassis.wire import Record, encode
 from contracts.dead_letter import DeadLetter
 from contracts.message import Body, Message
 from contracts.topics import VM_COMMANDS
-from tests.chassis_toys import command, opened
+from tests.chassis_toys import NOW, command, opened
 
 
 class Hearer:
@@ -76,3 +80,24 @@ async def test_a_message_delivered_again_is_handled_once(database_url: str) -> N
         await consumer.consume([encode(message), encode(message)])
         await consumer.consume([encode(message)])
     assert hearer.heard == [message]
+
+
+async def test_a_record_that_no_index_takes_becomes_a_dead_letter_and_blocks_nothing(
+    postgres_url: str,
+) -> None:
+    """Postgres' word for it (54000) is an OperationalError, as that for an outage is."""
+    huge, fine = command(), command()
+    heard: list[Message[Body]] = []
+
+    async def handle(session: AsyncSession, message: Message[Body]) -> None:
+        name = token_hex(10_000) if message == huge else "fine"
+        lease = {"name": name, "token": message.id, "until": NOW}
+        await session.execute(LEASES.insert(), lease)
+        heard.append(message)
+
+    async with opened(postgres_url) as database, asyncio.timeout(30):
+        consumer = Consumer("toy", VM_COMMANDS, handle, database, VirtualClock())
+        await consumer.consume([encode(huge), encode(fine)])
+        assert heard == [fine]
+        (letter,) = await said(database)
+        assert isinstance(letter.data, DeadLetter)

@@ -1,9 +1,12 @@
 import asyncio
+import sqlite3
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy import func, select, text
+from sqlalchemy.exc import OperationalError
 
 from chassis import database as database_module
 from chassis.database import Database, Instant, is_outage
@@ -118,6 +121,46 @@ async def test_a_database_that_cannot_be_reached_is_an_outage_and_a_bad_statemen
         await nowhere.ping()
     assert is_outage(gone.value)
     await nowhere.close()
+
+
+@pytest.mark.parametrize(
+    ("state", "out"),
+    [
+        ("08006", True),
+        ("40001", True),
+        ("40P01", True),
+        ("53300", True),
+        ("55P03", True),
+        ("57P01", True),
+        ("58030", True),
+        ("25006", True),
+        ("54000", False),
+        ("54011", False),
+        ("22001", False),
+        ("22P02", False),
+        ("23505", False),
+        ("42P01", False),
+        ("55000", False),
+    ],
+)
+def test_of_what_postgres_says_only_that_it_is_out_is_an_outage(state: str, *, out: bool) -> None:
+    said = psycopg.errors.lookup(state)("so it says")
+    assert is_outage(OperationalError("SELECT", {}, said)) is out
+
+
+@pytest.mark.parametrize(
+    ("words", "out"),
+    [
+        ("database is locked", True),
+        ("unable to open database file", True),
+        ("disk I/O error", True),
+        ("too many SQL variables", False),
+        ('near "SELEC": syntax error', False),
+        ("no such table: nowhere", False),
+    ],
+)
+def test_of_what_sqlite_says_only_that_it_is_out_is_an_outage(words: str, *, out: bool) -> None:
+    assert is_outage(OperationalError("SELECT", {}, sqlite3.OperationalError(words))) is out
 
 
 async def test_the_folder_of_a_sqlite_file_is_made(tmp_path: Path) -> None:

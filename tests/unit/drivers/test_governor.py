@@ -182,6 +182,37 @@ async def test_calls_keep_to_the_pace_and_a_rest_allows_a_burst(clock: Clock) ->
         assert callers.through == ["a", "b", "c", "d", "e"]
 
 
+async def test_sweeps_keep_to_a_pace_of_their_own_and_commands_do_not_wait_for_it(
+    clock: Clock,
+) -> None:
+    paced = governor(clock, concurrency=9, sweeps=8, sweep_rate=100.0, burst=1)
+    async with calling(paced) as callers:
+        for name in ("s1", "s2"):
+            await callers.call(name, SWEEP)
+        for name in ("a", "b", "c"):
+            await callers.call(name, COMMAND)
+        assert callers.through == ["s1", "a", "b", "c"]
+        clock.turn(0.01)
+        while len(callers.through) < 5:
+            await asyncio.sleep(0.001)
+        assert callers.through[-1] == "s2"
+
+
+async def test_a_sweep_whose_pace_is_not_due_does_not_hold_up_commands_at_its_turn(
+    clock: Clock,
+) -> None:
+    paced = governor(clock, concurrency=1, sweeps=1, sweep_rate=0.001, burst=1)
+    async with calling(paced) as callers:
+        await callers.call("s0", SWEEP)
+        await callers.call("c0", COMMAND)
+        await callers.end("s0")
+        await callers.call("s1", SWEEP)
+        for number in range(1, 20):
+            await callers.call(f"c{number}", COMMAND)
+            await callers.end(f"c{number - 1}")
+        assert callers.through == ["s0", *(f"c{n}" for n in range(20))]
+
+
 async def test_a_cloud_that_asks_for_a_pause_is_left_alone_that_long(clock: Clock) -> None:
     asked = governor(clock)
     await hear(asked, timedelta(seconds=7))

@@ -1,22 +1,34 @@
 """Drift: what is changed behind Hostler's back is noticed, told, and followed by what was chosen."""
 
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from chassis.ids import new_id
 from chassis.testing import VirtualClock, hear, said
 from contracts.access.events import DriftChosen
-from contracts.message import Body, Message
+from contracts.message import EVERYTHING, Body, Message
 from contracts.operation.events import Failed
 from contracts.operation.states import OperationError
 from contracts.vm.commands import Start, Stop, Update
 from contracts.vm.events import Changed, Difference, Drifted
-from contracts.vm.states import VmSnapshot
+from contracts.vm.states import VM_FIELDS, VmField, VmSnapshot, VmState
 from services.gateway.context import Gateway
+from services.gateway.turns import COMMANDS
 from tests.unit.gateway.conftest import NewGateway
-from tests.unit.gateway.world import CATALOG, NOW, Clients, hear_catalog, make_active, told
+from tests.unit.gateway.world import (
+    CATALOG,
+    NOW,
+    Clients,
+    going,
+    hear_catalog,
+    make_active,
+    told,
+)
 
 ADDRESS = {"network": "private", "address": "10.0.0.7", "version": 4, "kind": "fixed", "mac": None}
 
@@ -38,15 +50,19 @@ class Cloud:
             "flavor": "m1.small",
             "image": "i-1",
             "addresses": [],
+            "security_groups": [],
         }
 
-    async def changes(self, operation: str | None = None, **fields: Any) -> list[Message[Body]]:
+    async def changes(
+        self, operation: str | None = None, at: datetime = NOW, **fields: Any
+    ) -> list[Message[Body]]:
         """The fields change, by themselves or with `operation` under way; what is said then."""
         old = {field: self.is_now[field] for field in fields}
         self.is_now |= fields
         self.version += 1
         await said(self.gateway.database)
-        await hear(self.gateway.service, self.told(old, fields, operation))
+        change = self.told(old, fields, operation).model_copy(update={"time": at})
+        await hear(self.gateway.service, change)
         return await said(self.gateway.database)
 
     def told(
@@ -244,6 +260,114 @@ async def test_hostlers_own_commands_move_what_is_wanted(clients: Clients, cloud
     assert (shown["field"], shown["wanted"], shown["found"]) == ("state", "active", "paused")
 
 
+REBOOTED: dict[str, Any] = {
+    "name": "mine",
+    "description": "mine",
+    "metadata": {"team": "shop"},
+    "tags": ["x"],
+    "flavor": "m1.big",
+    "security_groups": ["open"],
+    "addresses": [ADDRESS],
+    "state": "stopped",
+}
+
+
+@pytest.mark.parametrize("field", REBOOTED)
+async def test_what_somebody_changes_while_hostler_does_something_else_is_drift(
+    clients: Clients, cloud: Cloud, field: str
+) -> None:
+    reboot = (await clients.operator.post(f"/v1/vms/{cloud.id}/reboot", json={})).json()
+    [message] = await cloud.changes(operation=reboot["id"], **{field: REBOOTED[field]})
+    assert fields(message).keys() == {field}
+    assert (message.actor, message.operation_id, message.request_id) == ("cloud", None, "")
+    assert [each["field"] for each in await drift(clients, cloud)] == [field]
+
+
+async def test_it_is_corrected_as_it_would_be_without_hostlers_command(
+    clients: Clients, cloud: Cloud
+) -> None:
+    await choose(clients, cloud, {"metadata": "correct", "name": "accept", "tags": "ignore"})
+    reboot = (await clients.operator.post(f"/v1/vms/{cloud.id}/reboot", json={})).json()
+    command, drifted = await cloud.changes(
+        operation=reboot["id"], state="error", metadata={"a": "b"}, name="mine", tags=["x"]
+    )
+    assert command.data == Update(metadata={})
+    choices = {field: each.choice for field, each in fields(drifted).items()}
+    assert choices == {"metadata": "correct", "name": "accept"}
+    assert [each["field"] for each in await drift(clients, cloud)] == ["metadata"]
+
+
+async def test_a_look_explains_nothing(clients: Clients, cloud: Cloud) -> None:
+    look = (await clients.operator.post(f"/v1/vms/{cloud.id}/sync", json={})).json()
+    [message] = await cloud.changes(operation=look["id"], state="stopped")
+    assert fields(message).keys() == {"state"}
+
+
+@pytest.mark.parametrize("state", ["missing", "deleted", "paused"])
+async def test_a_stop_explains_that_the_vm_is_stopped_and_no_other_state(
+    clients: Clients, cloud: Cloud, state: str
+) -> None:
+    stop = (await clients.operator.post(f"/v1/vms/{cloud.id}/stop", json={})).json()
+    [message] = await cloud.changes(operation=stop["id"], state=state)
+    assert fields(message)["state"].wanted == "active"
+
+
+async def test_what_a_command_moves_is_no_drift(clients: Clients, cloud: Cloud) -> None:
+    stop = (await clients.operator.post(f"/v1/vms/{cloud.id}/stop", json={})).json()
+    assert await cloud.changes(operation=stop["id"], state="stopped") == []
+    await hear(cloud.gateway.service, *going(stop))
+    update: dict[str, Any] = {
+        "name": "new",
+        "tags": ["x"],
+        "metadata": {"a": "b"},
+        "description": "so",
+    }
+    asked = (await clients.operator.patch(f"/v1/vms/{cloud.id}", json=update)).json()
+    assert await cloud.changes(operation=asked["id"], **update) == []
+    await hear(cloud.gateway.service, *going(asked))
+    delete = (await clients.operator.delete(f"/v1/vms/{cloud.id}")).json()
+    assert await cloud.changes(operation=delete["id"], state="deleted", addresses=[]) == []
+    assert await drift(clients, cloud) == []
+
+
+@pytest.mark.parametrize(("minutes", "drifts"), [(1, []), (11, ["state"])])
+async def test_the_late_effect_of_a_command_that_was_given_up_is_no_drift(
+    clients: Clients, cloud: Cloud, minutes: int, drifts: list[str]
+) -> None:
+    stop = await given_up(clients, cloud, "stop")
+    update = (await clients.operator.patch(f"/v1/vms/{cloud.id}", json={"name": "new"})).json()
+    late = NOW + timedelta(minutes=minutes)
+    await cloud.changes(operation=update["id"], at=late, state="stopped")
+    assert [each["field"] for each in await drift(clients, cloud)] == drifts
+    assert stop["command"] == "vm.stop.v1"
+
+
+async def test_what_a_command_that_was_given_up_does_not_lead_to_is_drift(
+    clients: Clients, cloud: Cloud
+) -> None:
+    await given_up(clients, cloud, "stop")
+    await cloud.changes(state="missing", name="mine")
+    assert [each["field"] for each in await drift(clients, cloud)] == ["name", "state"]
+
+
+@given(
+    verb=st.sampled_from(sorted(COMMANDS)),
+    moved=st.dictionaries(st.sampled_from(VM_FIELDS), st.text(max_size=3), min_size=1),
+    state=st.sampled_from(VmState),
+)
+def test_each_change_is_either_hostlers_or_others(
+    verb: str, moved: dict[VmField, str], state: VmState
+) -> None:
+    """A field outside of what the command names is never its doing; its end always is."""
+    change = COMMANDS[verb].change
+    for field, value in moved.items():
+        told = state.value if field == "state" else value
+        assert not change.explains(field, told) or field in change.moves
+    assert change.end is None or change.explains("state", change.end.value)
+    whole = change.moves == EVERYTHING
+    assert whole or not change.explains("state", VmState.MISSING.value)
+
+
 async def test_what_spoils_a_correction_is_not_taken_for_it(clients: Clients, cloud: Cloud) -> None:
     await choose(clients, cloud, {"*": "correct"})
     command, _ = await cloud.changes(name="mine")
@@ -330,8 +454,17 @@ def fields(message: Message[Body]) -> dict[str, Difference]:
     return message.data.fields
 
 
-def error() -> OperationError:
-    return OperationError.model_validate({"code": "cloud_fault", "detail": "no"})
+def error(code: str = "cloud_fault") -> OperationError:
+    return OperationError.model_validate({"code": code, "detail": "no"})
+
+
+async def given_up(clients: Clients, cloud: Cloud, verb: str) -> dict[str, Any]:
+    """An operation whose deadline passed before its effect was seen."""
+    asked = (await clients.operator.post(f"/v1/vms/{cloud.id}/{verb}", json={})).json()
+    failed = Failed(command=asked["command"], error=error("deadline"))
+    about = told(failed, subject=cloud.id, operation_id=UUID(asked["id"]))
+    await hear(cloud.gateway.service, about)
+    return asked
 
 
 async def drift(clients: Clients, cloud: Cloud) -> list[dict[str, Any]]:

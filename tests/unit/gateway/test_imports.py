@@ -1,9 +1,11 @@
 """Imports: servers that somebody else made become VMs, once, and all that were named or none."""
 
+from collections.abc import Coroutine
 from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import Engine, event, select
 
 from chassis.testing import VirtualClock, hear
 from contracts.inventory.events import UnmanagedServer
@@ -13,6 +15,7 @@ from contracts.operation.states import OperationError
 from contracts.vm.commands import Import
 from contracts.vm.states import VmSnapshot, VmState
 from services.gateway.context import Gateway
+from services.gateway.tables import UNMANAGED
 from tests.unit.gateway.world import Clients, changed, commanded, going, make_active, told
 
 
@@ -60,6 +63,44 @@ async def test_servers_are_taken_in_by_a_filter_up_to_a_limit(
     assert taken_in(await commanded(gateway)) == ["s-3"]
     answer = await take(clients, filter=wanted)
     assert (answer.status_code, answer.json()["items"]) == (202, [])
+
+
+async def test_many_servers_are_taken_in_by_as_many_statements_as_few(
+    gateway: Gateway, clients: Clients
+) -> None:
+    await hear(gateway.service, *[server(f"s-{n}", name=f"db-{n}") for n in range(60)])
+    few = await statements(take(clients, filter={"name": "db-*"}, limit=2))
+    many = await statements(take(clients, filter={"name": "db-*"}, limit=58))
+    assert len(taken_in(await commanded(gateway))) == 60
+    if gateway.database.is_postgres:
+        assert many <= few
+
+
+async def statements(request: Coroutine[Any, Any, Any]) -> int:
+    """How many statements a request makes; one that is executed with many rows is so many."""
+    count = 0
+
+    def note(_c: object, _k: object, _s: str, given: Any, _x: object, many: bool) -> None:
+        nonlocal count
+        count += len(given) if many else 1
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        assert (await request).status_code == 202
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    return count
+
+
+async def test_a_server_of_another_account_with_the_same_id_stays_as_it_is(
+    gateway: Gateway, clients: Clients
+) -> None:
+    theirs = server("s-7").model_copy(update={"account": "elsewhere"})
+    await hear(gateway.service, server("s-7"), theirs)
+    [operation] = (await take(clients, server_ids=["s-7"])).json()["items"]
+    async with gateway.database.reading() as session:
+        rows = (await session.execute(select(UNMANAGED.c.account, UNMANAGED.c.vm_id))).all()
+    assert set(map(tuple, rows)) == {("simulator", UUID(operation["vm_id"])), ("elsewhere", None)}
 
 
 async def test_nothing_is_taken_in_where_one_server_is_unknown(

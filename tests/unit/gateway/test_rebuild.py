@@ -11,6 +11,8 @@ import pytest
 from sqlalchemy import Table, delete, update
 
 from chassis.testing import VirtualClock, hear, said
+from contracts.catalog.events import Flavor
+from contracts.inventory.events import OrphanFound, OrphanGone, UnmanagedServer
 from contracts.message import Body, Message
 from contracts.operation.events import Started, Succeeded
 from contracts.topics import VM_COMMANDS, topic_of
@@ -20,8 +22,9 @@ from services.gateway.context import Gateway
 from services.gateway.forwarding import Audit
 from services.gateway.merging import Merge
 from services.gateway.rebuild import from_audit, message_of, retell
-from services.gateway.tables import OPERATIONS, VM_TAGS, VMS
-from tests.unit.gateway.world import Clients, changed, create, going, told
+from services.gateway.tables import CATALOG, OPERATIONS, ORPHANS, UNMANAGED, VM_TAGS, VMS
+from tests.unit.gateway.world import CATALOG as WORLD
+from tests.unit.gateway.world import NOW, Clients, changed, create, going, told
 
 TABLES = (VMS, OPERATIONS, VM_TAGS)
 
@@ -46,10 +49,10 @@ async def stream(messages: Iterable[Message[Body]]) -> AsyncGenerator[Message[Bo
         yield message
 
 
-async def rows(gateway: Gateway) -> Rows:
+async def rows(gateway: Gateway, *tables: Table) -> Rows:
     found: Rows = {}
     async with gateway.database.reading() as session:
-        for table in TABLES:
+        for table in tables or TABLES:
             result = await session.execute(table.select())
             found[table.name] = sorted(map(dict, result.mappings().all()), key=repr)
     return found
@@ -207,9 +210,84 @@ async def test_a_vm_of_which_only_the_snapshot_is_left_is_made_of_it(
     vm = VmSnapshot(server_id="s-9", name="old", state=VmState.STOPPED)
     state = State(version=7, observed_at=clock(), vm=vm)
     message = told(state, subject="01993b1c-58a5-7c58-8a52-000000000999")
-    assert await rebuilt(gateway, clock, [message]) == {"vms made": 1}
+    made = {"vms made": 1, "vms without an owner": 1}
+    assert await rebuilt(gateway, clock, [message]) == made
     [row] = (await rows(gateway))["vms"]
     assert (row["name"], row["state"], row["version"]) == ("old", "stopped", 7)
+
+
+STOCK = (CATALOG, UNMANAGED, ORPHANS)
+
+
+def stocked() -> list[Message[Body]]:
+    """What one account offers and holds: of each kind one that is there and one that is gone."""
+    vm = VmSnapshot(server_id="u-1", name="Db", state=VmState.ACTIVE)
+    orphan = OrphanFound(kind="port", id="p-1", reason="vm_deleted", proven=True, found_at=NOW)
+    gone = orphan.model_copy(update={"id": "p-2"})
+    bodies = (
+        *WORLD,
+        Flavor(id="f-9", name="old", vcpus=1, ram_mb=1, disk_gb=1, gone=True),
+        UnmanagedServer(server_id="u-1", vm=vm),
+        UnmanagedServer(server_id="u-2", vm=vm, gone=True),
+        orphan,
+        gone,
+        OrphanGone(kind="port", id="p-2"),
+    )
+    return [told(body, subject="simulator/x") for body in bodies]
+
+
+async def test_catalog_and_inventory_that_were_wiped_come_back(
+    gateway: Gateway, clock: VirtualClock
+) -> None:
+    messages = stocked()
+    await wipe(gateway, *STOCK)
+    await hear(gateway.service, *messages)
+    before = await rows(gateway, *STOCK)
+    await wipe(gateway, *STOCK)
+    counts = await rebuilt(gateway, clock, messages)
+    assert counts == {"catalog items told": 7, "inventory told": 4}
+    after = await rows(gateway, *STOCK)
+    before["orphans"] = [row for row in before["orphans"] if row["gone_at"] is None]
+    assert after == before
+
+
+async def test_catalog_and_inventory_that_nobody_tells_survive_a_rebuild(
+    gateway: Gateway, clients: Clients, clock: VirtualClock
+) -> None:
+    await hear(gateway.service, *stocked())
+    messages = await lived(gateway, clients, clock)
+    before = await rows(gateway, *STOCK)
+    await wipe(gateway, *TABLES)
+    await rebuilt(gateway, clock, messages)
+    assert await rows(gateway, *STOCK) == before
+
+
+async def test_a_dry_run_keeps_no_catalog(gateway: Gateway, clock: VirtualClock) -> None:
+    await wipe(gateway, *STOCK)
+    assert (await rebuilt(gateway, clock, stocked(), dry=True))["catalog items told"] == 7
+    assert await rows(gateway, *STOCK) == {table.name: [] for table in STOCK}
+
+
+async def test_who_made_a_vm_is_known_from_its_events_while_those_are_kept(
+    gateway: Gateway, clients: Clients, clock: VirtualClock
+) -> None:
+    operation = await create(clients.operator)
+    events = [each.model_copy(update={"actor": "key:operator"}) for each in going(operation)]
+    await wipe(gateway, *TABLES)
+    assert await rebuilt(gateway, clock, events) == {"vms made": 1, "operations made": 1}
+    [row] = (await rows(gateway))["vms"]
+    assert row["owner"] == "key:operator"
+
+
+async def test_a_vm_without_an_owner_is_given_the_one_that_is_told(
+    gateway: Gateway, clients: Clients, clock: VirtualClock
+) -> None:
+    messages = await lived(gateway, clients, clock)
+    before = await rows(gateway)
+    await set_all(gateway, VMS, owner="")
+    assert await rebuilt(gateway, clock, messages) == {"vms set": 3}
+    owners = {row["owner"] for row in before["vms"]}
+    assert {row["owner"] for row in (await rows(gateway))["vms"]} == owners
 
 
 ACCESS = ("address", "client", "credential", "permission")

@@ -124,3 +124,43 @@ async def test_room_that_a_delete_made_is_used_without_waiting_for_the_backoff(
     await bench.see_change(bench.cloud.servers[server_id].snapshot)
     await bench.work()
     assert sorted(r.state for r in await bench.rows()) == ["succeeded", "waiting"]
+
+
+async def look(bench: Bench, seconds: float) -> str:
+    """What the check of lanes says after a while."""
+    bench.clock.advance(seconds=seconds)
+    async with bench.service.database.reading() as session:
+        await bench.service.standstill.measure(session)
+    return await bench.service.standstill.probe()
+
+
+async def test_an_account_whose_work_nobody_takes_is_named(bench: Bench) -> None:
+    separate(bench, "still", "fast")
+    await bench.ask(CREATE, vm_id=new_id(), account="still")
+    assert await look(bench, 0) == "due: still"
+    assert await look(bench, 179) == "due: still"
+    with pytest.raises(
+        RuntimeError, match=r"vm\.commands → still: operation \d+ is due, none.*for 181 s"
+    ):
+        await look(bench, 2)
+    assert await bench.work() == 1
+    assert await look(bench, 0) == "nothing is due"
+
+
+async def test_an_account_that_is_slow_but_moves_does_not_stand(bench: Bench) -> None:
+    for _ in range(3):
+        await bench.ask(CREATE, vm_id=new_id())
+    bench.service.worker.settings = bench.service.worker.settings.model_copy(
+        update={"account_concurrency": 1}
+    )
+    for _ in range(3):
+        await look(bench, 100)
+        await bench.service.worker.step()
+
+
+async def test_an_account_that_rests_does_not_stand(bench: Bench) -> None:
+    (dead,) = separate(bench, "dead")
+    await bench.ask(CREATE, vm_id=new_id(), account="dead")
+    dead.resting = bench.clock() + timedelta(hours=1)
+    assert await look(bench, 0) == "nothing is due"
+    assert await look(bench, 600) == "nothing is due"
