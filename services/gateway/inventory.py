@@ -1,8 +1,9 @@
 """What accounts hold that is no VM's, as it is told: orphans, and servers that Hostler does not know."""
 
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Table, update
+from sqlalchemy import Table, delete, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.database import insert
@@ -35,6 +36,15 @@ async def on_inventory(session: AsyncSession, message: Message[Body]) -> None:
             await _keep_server(session, message, server)
         case _:
             pass
+
+
+async def forget_gone(session: AsyncSession, before: datetime) -> None:
+    """Drop the orphans and servers that went before then.
+
+    Not at once: a telling that comes late, or again, must find that a later one was heard.
+    """
+    for table in (ORPHANS, UNMANAGED):
+        await session.execute(delete(table).where(table.c.gone_at < before))
 
 
 async def _keep_orphan(

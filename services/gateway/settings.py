@@ -159,7 +159,9 @@ class GatewaySettings(IdentitySettings):
         default=DAY, description="How long an Idempotency-Key is remembered."
     )
     events_retention: timedelta = Field(
-        default=7 * DAY, description="How far back a follower of /v1/events can resume."
+        default=7 * DAY,
+        description="How far back a follower of /v1/events can resume, and how long orphans and "
+        "unmanaged servers that are gone are remembered.",
     )
     drift: DriftChoice = Field(
         default="report",

@@ -1,16 +1,19 @@
-"""Forgetting what is only kept for a while: events for followers, idempotency keys, nonces."""
+"""Forgetting what is kept for a while: events, idempotency keys, nonces, orphans that are gone."""
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import delete
 
 from chassis.database import Database
 from chassis.leases import Clock
 from services.gateway.identity.request_keys import forget_nonces
+from services.gateway.inventory import forget_gone
 from services.gateway.tables import EVENTS, IDEMPOTENCY_KEYS
 
 EVERY_SECONDS = 60.0
+GONE_EVERY = timedelta(hours=1)
+"""Seldom, as it reads the two tables whole: what is gone is little of them."""
 
 
 class Tidy:
@@ -23,6 +26,7 @@ class Tidy:
         self.clock = clock
         self.events = events
         self.keys = keys
+        self._gone_due: datetime | None = None
 
     async def run(self) -> None:
         """Forget, now and then."""
@@ -38,3 +42,6 @@ class Tidy:
             old = IDEMPOTENCY_KEYS.c.created_at < now - self.keys
             await session.execute(delete(IDEMPOTENCY_KEYS).where(old))
             await forget_nonces(session, now)
+            if self._gone_due is None or now >= self._gone_due:
+                await forget_gone(session, now - self.events)
+                self._gone_due = now + GONE_EVERY

@@ -48,10 +48,12 @@ async def differences(world: World, accepted: set[str]) -> AsyncIterator[str]:
     operations = {o["id"]: o for o in await world.pages("/v1/operations?limit=200")}
     states = "&".join(f"state={state.value}" for state in VmState)
     vms = {vm["id"]: vm for vm in await world.pages(f"/v1/vms?limit=200&{states}")}
+    unmanaged = {each["id"]: each for each in await world.pages("/v1/unmanaged?limit=200")}
     for each in (
         _of_operations(world, operations, accepted),
         _of_vms(vms),
         _of_cloud(world, vms),
+        _of_strangers(world, vms, unmanaged),
         _of_belongings(world, operations, vms),
         _of_kafka(world, vms),
     ):
@@ -108,6 +110,25 @@ def _of_cloud(world: World, vms: dict[str, Json]) -> list[str]:
         if vm["server_id"] not in present
     ]
     return found
+
+
+def _of_strangers(world: World, vms: dict[str, Json], unmanaged: dict[str, Json]) -> list[str]:
+    """What others made is one VM, in the state that is shown, or told as unmanaged, never both."""
+    found: list[str] = []
+    theirs = {s.snapshot.server_id or "": s for s in world.cloud.alive() if s.mark is None}
+    for server_id, server in theirs.items():
+        has = {i: vm for i, vm in vms.items() if vm["server_id"] == server_id}
+        own = [i for i, vm in has.items() if vm["state"] != "deleted"]
+        told = [unmanaged[server_id]] if server_id in unmanaged else []
+        if len(own) + len(told) != 1:
+            found.append(f"{server_id}, made by others, is {own} and {len(told)} times unmanaged")
+        found += [
+            f"{server_id}, made by others, is {server.state}, shown as {shown['state']}"
+            for shown in [*(vms[i] for i in own), *told]
+            if shown["state"] != server.state
+        ]
+    gone = sorted(unmanaged.keys() - theirs.keys())
+    return found + [f"{each} is told as unmanaged and is not in the cloud" for each in gone]
 
 
 def _of_belongings(world: World, operations: dict[str, Json], vms: dict[str, Json]) -> list[str]:
@@ -172,7 +193,7 @@ async def _of_audit(world: World, operations: dict[str, Json]) -> AsyncIterator[
     async with database.reading() as session:
         rows = (await session.execute(select(LEDGER.c.message_id, LEDGER.c.type))).tuples().all()
     kept = Counter(str(message_id) for message_id, _ in rows)
-    for topic in ("vm.commands", "vm.events"):
+    for topic in ("vm.commands", "vm.events", "cloud.inventory"):
         for record in _once(world, topic):
             if kept[record.headers["ce_id"]] != 1:
                 times = kept[record.headers["ce_id"]]

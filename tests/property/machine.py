@@ -40,6 +40,8 @@ class Machine(RuleBasedStateMachine):
         self.accepted: set[str] = set()
         self.vms: list[str] = []
         self.operations: list[str] = []
+        self.theirs: list[str] = []
+        """The servers that somebody else made."""
         self.asked: list[tuple[str, str, str, Json | None]] = []
         self.answers: dict[str, str] = {}
         copy(self.template, self.folder)
@@ -71,12 +73,16 @@ class Machine(RuleBasedStateMachine):
         note(f"{method} {path}: {answer.status_code} {answer.text[:200]}")
         assert answer.status_code in {202, 400, 404, 409, 422}, answer.text
         if answer.status_code == 202 and "/operations/" not in path:
-            operation = answer.json()
-            assert self.answers.setdefault(key, operation["id"]) == operation["id"]
-            self.accepted.add(operation["id"])
-            self.operations.append(operation["id"])
-            if operation["vm_id"] not in self.vms:
-                self.vms.append(operation["vm_id"])
+            self._note(key, answer.json())
+
+    def _note(self, key: str, answer: Json) -> None:
+        """An operation, or the page of one that an import is answered with."""
+        (operation,) = answer.get("items", [answer])
+        assert self.answers.setdefault(key, operation["id"]) == operation["id"]
+        self.accepted.add(operation["id"])
+        self.operations.append(operation["id"])
+        if operation["vm_id"] not in self.vms:
+            self.vms.append(operation["vm_id"])
 
     @initialize(on_failure=st.sampled_from(["keep", "delete", "retry"]))
     def begin(self, on_failure: str) -> None:
@@ -88,6 +94,13 @@ class Machine(RuleBasedStateMachine):
         name = f"vm-{len(self.vms)}"
         body = {"name": name, "flavor": "m1.nano", "image": "tiny", "on_failure": on_failure}
         self.ask("POST", "/v1/vms", body)
+
+    @precondition(lambda self: len(self.vms) < 6 and self.theirs)
+    @rule(which=choices)
+    def take_in(self, which: int) -> None:
+        """A server that somebody else made becomes a VM: known yet or not, gone or a VM already."""
+        body = {"server_ids": [self.theirs[which % len(self.theirs)]]}
+        self.ask("POST", "/v1/vms/import", body)
 
     @rule(which=choices, verb=VERBS)
     def act(self, which: int, verb: str) -> None:
@@ -203,12 +216,17 @@ class Machine(RuleBasedStateMachine):
             else:
                 self.world.cloud.change(server_id, state=VmState.DELETED)
 
+    @precondition(lambda self: len(self.theirs) < 3)
+    @rule(state=st.sampled_from([VmState.ACTIVE, VmState.STOPPED]))
+    def make_from_outside(self, state: VmState) -> None:
+        self.theirs.append(self.world.cloud.add(f"theirs-{len(self.theirs)}", state))
+
     @rule(which=choices, kind=KINDS, ours=st.booleans())
     def attach(self, which: int, kind: ResourceKind, ours: bool) -> None:
         """Something that belongs to a VM's server: made for the VM, or somebody's own."""
         if server_id := self._settled_server(which):
             mark = self.world.cloud.servers[server_id].mark if ours else None
-            made = self.world.cloud.leave(kind, mark, server_id, name="" if ours else "theirs")
+            made = self.world.cloud.leave(kind, mark, server_id, name="" if mark else "theirs")
             self.world.attached.append(made)
 
     def _settled_server(self, which: int) -> str | None:

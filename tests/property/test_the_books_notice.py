@@ -13,11 +13,13 @@ from chassis.outbox import Relay
 from chassis.wire import Record
 from contracts.message import Body, Message
 from contracts.vm.commands import Create
+from contracts.vm.states import VmState
 from drivers.base import Driver, Mark, Resource
 from services.gateway import handlers
 from services.provisioner import actions, worker
 from services.provisioner.actions import Order, Taken
 from services.provisioner.removals import Left
+from services.sync import strangers
 from tests.fakes.driver import FakeDriver
 from tests.property import machine, world
 from tests.property.machine import Machine
@@ -43,7 +45,10 @@ def played(template: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]
 
 
 def live(it: Machine) -> None:
-    """A VM is made, has things attached, is stopped and deleted; everything is read twice."""
+    """A VM is made, has things attached, is stopped and deleted; everything is read twice.
+
+    Another one, which somebody else made, is taken in and stopped.
+    """
     it.begin("keep")
     it.deliver_everything()
     it.claim_and_die(after_the_call=True)
@@ -56,6 +61,14 @@ def live(it: Machine) -> None:
     for place in range(len(it.world.bus.logs)):
         it.read_again("gateway", place, 50)
     it.deliver_everything()
+    it.make_from_outside(VmState.ACTIVE)
+    it.wait(5)
+    it.sweep()
+    it.deliver_everything()
+    it.take_in(0)
+    go_on(it)
+    it.act(1, "stop")
+    go_on(it)
     it.delete(0)
 
 
@@ -102,11 +115,16 @@ async def _find_what_is_attached(
     return [each for each in self.cloud.resources.values() if each.server_id == server_id]
 
 
+async def _leave_strangers_as_they_are(*_: object) -> None:
+    return
+
+
 BROKEN: dict[str, tuple[object, str, Callable[..., object], str]] = {
     "the outbox loses a row": (world, "Relay", _LosingRelay, "was accepted|ended"),
     "the inbox forgets": (handlers, "take_many", _take_whatever_comes, "followers 2 times"),
     "a delete ends too early": (worker, "clean", _find_nothing_left, "made for vm"),
     "a create does not look": (actions, "_adopt_or_create", _create_without_a_look, "second"),
+    "a VM stays unmanaged": (strangers, "become_vms", _leave_strangers_as_they_are, "1 times unm"),
     "what is others' is removed": (FakeDriver, "belongings", _find_what_is_attached, "own and is"),
 }
 

@@ -4,9 +4,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from chassis.ids import new_id
-from chassis.testing import hear
+from chassis.testing import VirtualClock, hear
 from contracts.inventory.events import (
     OrphanFound,
     OrphanGone,
@@ -17,6 +18,8 @@ from contracts.inventory.events import (
 from contracts.message import Body, Message
 from contracts.vm.states import VmSnapshot
 from services.gateway.context import Gateway
+from services.gateway.tables import ORPHANS, UNMANAGED
+from services.gateway.tidy import Tidy
 from tests.unit.gateway.conftest import NewGateway
 from tests.unit.gateway.world import NOW, Clients, told
 
@@ -131,6 +134,32 @@ async def test_the_list_of_servers_has_pages(gateway: Gateway, clients: Clients)
     page = (await clients.operator.get("/v1/unmanaged?limit=2")).json()
     rest = (await clients.operator.get(page["links"]["next"])).json()
     assert [each["id"] for each in page["items"] + rest["items"]] == ["s-0", "s-1", "s-2"]
+
+
+async def test_what_is_gone_is_forgotten_after_a_while_and_what_is_there_never(
+    gateway: Gateway, clock: VirtualClock
+) -> None:
+    week, day = timedelta(days=7), timedelta(days=1)
+    tidy = Tidy(gateway.database, clock, week, day)
+    then = clock()
+    await hear(gateway.service, orphan("p-1", then), orphan("p-2", then))
+    await hear(gateway.service, server("s-1", then), server("s-2", then))
+    gone = OrphanGone(kind="port", id="p-1")
+    await hear(gateway.service, about(gone, then), server("s-1", then, gone=True))
+    clock.advance(days=6)
+    await tidy.forget()
+    assert await kept(gateway) == ["p-1", "p-2", "s-1", "s-2"]
+    await hear(gateway.service, orphan("p-1", then - day), server("s-1", then - day))
+    clock.advance(days=2)
+    await tidy.forget()
+    assert await kept(gateway) == ["p-2", "s-2"]
+
+
+async def kept(gateway: Gateway) -> list[str]:
+    """The ids of all rows, also of what is gone."""
+    async with gateway.database.reading() as session:
+        found = [await session.scalars(select(table.c.id)) for table in (ORPHANS, UNMANAGED)]
+        return sorted(each for ids in found for each in ids)
 
 
 async def test_another_accounts_servers_are_not_shown(gateway: Gateway, clients: Clients) -> None:
