@@ -128,7 +128,7 @@ async def test_a_cancel_is_said_once_and_ends_with_the_provisioners_word(
     for _ in range(2):
         assert (await clients.operator.post(f"{url}/cancel")).status_code == 202
     [message] = await commanded(gateway)
-    assert message.data == Cancel(target=UUID(operation["id"]))
+    assert message.data == Cancel(target=UUID(operation["id"]), command="vm.create.v1")
     assert (message.subject, message.account) == (operation["vm_id"], "simulator")
     await hear(gateway.service, about(operation, Cancelled(command="vm.create.v1")))
     assert (await clients.viewer.get(url)).json()["state"] == "cancelled"
