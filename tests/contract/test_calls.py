@@ -27,7 +27,7 @@ from deploy.local.cloud import GivenCloud
 from drivers.base import Mark
 from drivers.openstack.calls import Answer, Call
 from drivers.openstack.connection import Connection
-from services.provisioner.actions import Order, perform
+from services.provisioner.actions import Order, Taken, perform
 from tests.conformance.account import Account, new_request_id, opened_account
 from tests.conformance.targets import Target, opened
 from tests.infra.plan import Infrastructure
@@ -92,6 +92,7 @@ async def asked(account: Account, command: VmCommand, mark: Mark, server_id: str
     with recorded() as calls:
         taken = await perform(account.driver, order, VirtualClock())
     assert calls == list(command.calls()), command
+    assert isinstance(taken, Taken)
     return str(taken.server_id)
 
 

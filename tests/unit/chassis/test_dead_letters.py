@@ -152,11 +152,11 @@ async def test_a_record_that_is_delivered_again_after_its_burial_is_the_same_let
 ) -> None:
     followed: list[int] = []
 
-    def follow(record: Record) -> None:
+    async def follow(_: AsyncSession, record: Record) -> None:
         followed.append(record.offset)
 
-    async with consuming_toy(database_url, Hearer()) as (database, before):
-        before.on_bury = follow
+    async with consuming_toy(database_url, Hearer()) as (database, _):
+        before = Consumer("toy", VM_COMMANDS, Hearer(), database, VirtualClock(), on_bury=follow)
         await before.consume([poison(1)])
         again = Consumer("toy", VM_COMMANDS, Hearer(), database, VirtualClock(), on_bury=follow)
         await again.consume([poison(1), poison(2)])
