@@ -17,8 +17,10 @@ FINAL = {"succeeded", "failed", "cancelled"}
 ENDS = {f"operation.{state}.v1" for state in FINAL}
 ROUNDS = 60
 SOON, LATER = 30.0, 250.0
-LOOKED_AFTER_SECONDS = 720.0
-"""How long an ended create is checked for stragglers."""
+QUIET_SECONDS = 1200.0
+"""How long nothing happens before it is over: an ended create is checked for stragglers for 720, a
+list of everything comes within 850, and what that misses is looked at one round later.
+"""
 
 
 async def settle(world: World) -> None:
@@ -28,7 +30,7 @@ async def settle(world: World) -> None:
         pause = LATER if quiet else SOON
         world.clock.advance(seconds=pause)
         quiet = 0.0 if await _go_on(world) else quiet + pause
-        if quiet > LOOKED_AFTER_SECONDS:
+        if quiet > QUIET_SECONDS:
             return
 
 

@@ -87,6 +87,7 @@ class Machine(RuleBasedStateMachine):
     @initialize(on_failure=st.sampled_from(["keep", "delete", "retry"]))
     def begin(self, on_failure: str) -> None:
         self.create(on_failure)
+        self.make_from_outside(VmState.ACTIVE)
 
     @precondition(lambda self: len(self.vms) < 4)
     @rule(on_failure=st.sampled_from(["keep", "delete", "retry"]))
@@ -96,9 +97,12 @@ class Machine(RuleBasedStateMachine):
         self.ask("POST", "/v1/vms", body)
 
     @precondition(lambda self: len(self.vms) < 6 and self.theirs)
-    @rule(which=choices)
-    def take_in(self, which: int) -> None:
+    @rule(which=choices, told=st.booleans())
+    def take_in(self, which: int, told: bool) -> None:
         """A server that somebody else made becomes a VM: known yet or not, gone or a VM already."""
+        if told:
+            self.sweep()
+            self.deliver_everything()
         body = {"server_ids": [self.theirs[which % len(self.theirs)]]}
         self.ask("POST", "/v1/vms/import", body)
 

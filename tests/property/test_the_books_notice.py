@@ -13,7 +13,6 @@ from chassis.outbox import Relay
 from chassis.wire import Record
 from contracts.message import Body, Message
 from contracts.vm.commands import Create
-from contracts.vm.states import VmState
 from drivers.base import Driver, Mark, Resource
 from services.gateway import handlers
 from services.provisioner import actions, worker
@@ -54,18 +53,14 @@ def live(it: Machine) -> None:
     it.claim_and_die(after_the_call=True)
     it.wait(40)
     go_on(it)
-    it.attach(0, "volume", ours=True)
-    it.attach(0, "port", ours=False)
+    it.attach(1, "volume", ours=True)
+    it.attach(1, "port", ours=False)
     it.act(0, "stop")
     go_on(it)
     for place in range(len(it.world.bus.logs)):
         it.read_again("gateway", place, 50)
     it.deliver_everything()
-    it.make_from_outside(VmState.ACTIVE)
-    it.wait(5)
-    it.sweep()
-    it.deliver_everything()
-    it.take_in(0)
+    it.take_in(0, told=True)
     go_on(it)
     it.act(1, "stop")
     go_on(it)
