@@ -13,7 +13,8 @@ from typing import Any, TypeVar, cast
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.database import Database, is_outage
-from chassis.dead_letters import Limit, buried, dead_letter, letter_id, reason_of
+from chassis.dead_letters import Limit, burial_id, buried, dead_letter, reason_of
+from chassis.ids import new_id
 from chassis.inbox import take, take_many
 from chassis.leases import Clock
 from chassis.outbox import say
@@ -173,7 +174,7 @@ class Consumer:
         while True:
             try:
                 async with self.database.session() as session:
-                    if replay is None or await take(session, replay, self.clock()):
+                    if replay is None or await take(session, replay.id, self.clock()):
                         await self._hand_over(session, batch)
                         for record, reason in given_up:
                             await self._bury(session, record, reason, replay)
@@ -217,9 +218,16 @@ class Consumer:
         reason: str,
         replay: Message[Replay] | None,
     ) -> None:
-        """Once, also of a record that comes again because its offset was not committed."""
+        """Once, also of a record that comes again because its offset was not committed.
+
+        What is taken is the burial: the letter has an id of its own, by which this service may
+        hear of it as any other.
+        """
+        burial = burial_id(record, self.group, replay.id if replay is not None else None)
+        if not await take(session, burial, self.clock()):
+            return
         letter = Message(
-            id=letter_id(record, self.group, replay.id if replay is not None else None),
+            id=new_id(),
             source=f"hostler/{self.service}",
             time=self.clock(),
             subject=record.key or f"{record.topic}/{record.partition}",
@@ -227,8 +235,6 @@ class Consumer:
             actor=f"hostler/{self.service}",
             data=dead_letter(record, self.group, reason),
         )
-        if not await take(session, letter, self.clock()):
-            return
         LOG.error("dead letter %s/%s@%s: %s", record.topic, record.partition, record.offset, reason)
         await say(session, letter)
         if self.on_bury is not None and (more := await self.on_bury(session, record)):

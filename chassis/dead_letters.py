@@ -18,7 +18,7 @@ from contracts.dead_letter import DeadLetter
 KEPT_BYTES = 700_000
 """The longest value that a letter keeps: as base64, with its headers, it fits Kafka's 1 MiB."""
 _SPANS = 20
-_LETTERS = UUID("6f1b9b1e-0c55-4d0a-9a3e-3f0c7f6f5d21")
+_BURIALS = UUID("6f1b9b1e-0c55-4d0a-9a3e-3f0c7f6f5d21")
 
 
 def dead_letter(record: Record, consumer: str, reason: str) -> DeadLetter:
@@ -38,17 +38,17 @@ def dead_letter(record: Record, consumer: str, reason: str) -> DeadLetter:
     )
 
 
-def letter_id(record: Record, consumer: str, replay: UUID | None = None) -> UUID:
-    """The letter's id: the same for the same record, given up on by the same consumer.
+def burial_id(record: Record, consumer: str, replay: UUID | None = None) -> UUID:
+    """The same for the same record, given up on by the same consumer.
 
-    So one that is delivered again, as its offset was not committed, is no second letter. One that
+    So one that is delivered again, as its offset was not committed, is buried once. One that
     fails when it is given back is, hence `replay`. What a record holds counts, too: a topic that
     was made anew begins with the same offsets.
     """
     holds = sha256(record.value).hexdigest()
     place = (consumer, record.topic, record.partition, record.offset, record.key)
     said = [*place, record.headers, holds, str(replay or "")]
-    return uuid5(_LETTERS, json.dumps(said, sort_keys=True))
+    return uuid5(_BURIALS, json.dumps(said, sort_keys=True))
 
 
 def buried(letter: DeadLetter) -> Record:

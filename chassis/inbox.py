@@ -13,9 +13,9 @@ from chassis.tables import INBOX
 from contracts.message import Body, Message
 
 
-async def take(session: AsyncSession, message: Message[Body], now: datetime) -> bool:
+async def take(session: AsyncSession, message_id: UUID, now: datetime) -> bool:
     """Whether this is the first time; recorded in the same transaction as what follows from it."""
-    row = insert(session, INBOX).values(message_id=message.id, taken_at=now)
+    row = insert(session, INBOX).values(message_id=message_id, taken_at=now)
     return await changed(session, row.on_conflict_do_nothing()) == 1
 
 

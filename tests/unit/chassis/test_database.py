@@ -46,17 +46,17 @@ async def test_a_message_that_comes_twice_is_taken_once(database_url: str) -> No
     async with opened(database_url) as database:
         message = command()
         async with database.session() as session:
-            assert await take(session, message, NOW)
-            assert not await take(session, message, NOW)
+            assert await take(session, message.id, NOW)
+            assert not await take(session, message.id, NOW)
         async with database.session() as session:
-            assert not await take(session, message, NOW)
+            assert not await take(session, message.id, NOW)
 
 
 async def test_what_was_taken_long_ago_is_forgotten(database_url: str) -> None:
     async with opened(database_url) as database:
         async with database.session() as session:
-            await take(session, command(), NOW)
-            await take(session, command(), NOW + timedelta(days=2))
+            await take(session, command().id, NOW)
+            await take(session, command().id, NOW + timedelta(days=2))
             assert await forget(session, NOW + timedelta(days=1)) == 1
         async with database.reading() as session:
             assert await session.scalar(select(func.count()).select_from(INBOX)) == 1

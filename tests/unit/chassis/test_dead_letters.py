@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from chassis import consumer as consuming
 from chassis.consumer import Batch, Consumer, Replayer
 from chassis.database import Database
-from chassis.dead_letters import KEPT_BYTES, Limit, buried, dead_letter, letter_id, reason_of
+from chassis.dead_letters import KEPT_BYTES, Limit, burial_id, buried, dead_letter, reason_of
 from chassis.ids import new_id
 from chassis.testing import VirtualClock, said
 from chassis.wire import Record, encode
@@ -168,16 +168,16 @@ async def test_a_record_that_is_delivered_again_after_its_burial_is_the_same_let
 def test_a_letter_is_another_one_by_its_place_its_consumer_its_content_or_its_replay() -> None:
     record = poison(1)
     others = [
-        letter_id(record, "hostler.audit"),
-        letter_id(record, "hostler.toy", new_id()),
-        letter_id(poison(2), "hostler.toy"),
-        letter_id(replace(record, partition=1), "hostler.toy"),
-        letter_id(replace(record, topic="vm.events"), "hostler.toy"),
-        letter_id(replace(record, value=b"[]"), "hostler.toy"),
-        letter_id(replace(record, headers={"ce_id": "another"}), "hostler.toy"),
+        burial_id(record, "hostler.audit"),
+        burial_id(record, "hostler.toy", new_id()),
+        burial_id(poison(2), "hostler.toy"),
+        burial_id(replace(record, partition=1), "hostler.toy"),
+        burial_id(replace(record, topic="vm.events"), "hostler.toy"),
+        burial_id(replace(record, value=b"[]"), "hostler.toy"),
+        burial_id(replace(record, headers={"ce_id": "another"}), "hostler.toy"),
     ]
-    mine = letter_id(record, "hostler.toy")
-    assert letter_id(poison(1), "hostler.toy") == mine
+    mine = burial_id(record, "hostler.toy")
+    assert burial_id(poison(1), "hostler.toy") == mine
     assert len({mine, *others}) == len(others) + 1
 
 

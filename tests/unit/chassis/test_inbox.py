@@ -10,7 +10,7 @@ async def test_of_many_messages_those_that_were_taken_before_are_told_apart(
     first, second, third = command(), command(), command()
     async with opened(database_url) as database:
         async with database.session() as session:
-            assert await take(session, first, NOW)
+            assert await take(session, first.id, NOW)
         async with database.session() as session:
             new = await take_many(session, [third, first, second, second], NOW)
             assert new == {second.id, third.id}
