@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from bisect import bisect_left
+from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -61,7 +61,7 @@ class Servers:
         if server.deleted:
             self._gone[server.id] = None
             return
-        self._live.setdefault(server.project_id, []).append(server)
+        insort(self._live.setdefault(server.project_id, []), server, key=_by_seq)
         self._count(server, 1)
         self._index(server, server.tags)
         self._schedule(server)

@@ -126,6 +126,26 @@ async def test_a_snapshot_brings_back_servers_ports_tokens_and_what_was_under_wa
     assert servers.next_seq() == 3
 
 
+async def test_what_a_snapshot_brought_back_can_vanish_whatever_changed_last(
+    demo: Caller, clock: HandClock, tmp_path: Path
+) -> None:
+    first, second = [await demo.active(clock, tags=["t"]) for _ in range(2)]
+    clock.turn(5)
+    await demo.call("POST", f"/control/servers/{first}/set", {"name": "changed last"})
+    snapshot = Snapshot(demo.world, tmp_path / "state.json")
+    snapshot.write(snapshot.encode())
+
+    again = World(clock=clock)
+    Snapshot(again, tmp_path / "state.json").load()
+    servers = again.compute.servers
+    assert [server.id for server in servers.live(None)] == [first, second]
+    gone = servers.find(first)
+    assert gone is not None
+    servers.vanish(gone)
+    assert [server.id for server in servers.live(None)] == [second]
+    assert [server.id for server in servers.tagged("t")] == [second]
+
+
 async def test_a_snapshot_writes_only_what_changed(
     demo: Caller, clock: HandClock, tmp_path: Path
 ) -> None:
