@@ -78,7 +78,7 @@ HEARS = {
         "canary",
     },
     "topics": set[str](),
-    "rebuild": {"vm.commands", "vm.events", "vm.state"},
+    "rebuild": {"vm.commands", "vm.events", "vm.state", "cloud.catalog", "cloud.inventory"},
 }
 TOPICS = sorted(set().union(*SAYS.values()))
 JOINS = {
