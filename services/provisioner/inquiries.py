@@ -1,10 +1,11 @@
 """What the cloud is asked about a request that it took and that sync's observations leave in doubt."""
 
-from datetime import datetime
+import logging
+from datetime import datetime, timedelta
 
 from contracts.errors import ErrorCode
 from contracts.operation.states import OperationError
-from contracts.vm.commands import Create, VmCommand
+from contracts.vm.commands import Create, Delete, VmCommand
 from contracts.vm.states import VmSnapshot, VmState
 from drivers.base import ActionRecord, Driver
 from services.provisioner.actions import Order, Taken, record_of
@@ -17,6 +18,10 @@ from services.provisioner.settling import (
     settled,
 )
 
+LOG = logging.getLogger(__name__)
+DROPPED_AFTER = timedelta(minutes=1)
+"""For how long an idle server may stand after its delete, by the cloud's clock."""
+
 
 async def inquire(driver: Driver, order: Order, called: Taken) -> Verdict:
     """Clear up a doubt by the cloud's record of the action, then by a look; NotYet if it stays."""
@@ -26,6 +31,8 @@ async def inquire(driver: Driver, order: Order, called: Taken) -> Verdict:
         return await _inquire_build(driver, order, called, called.server_id)
     record = await _record_of(driver, order.command, called, called.server_id)
     if record is None or not (record.finished or record.failed):
+        if isinstance(order.command, Delete):
+            await _delete_again(driver, order, called, called.server_id)
         return NotYet()
     if record.failed:
         detail = record.message or f"The cloud's record says that {record.action} failed."
@@ -47,6 +54,18 @@ async def _inquire_build(driver: Driver, order: Order, called: Taken, server_id:
         return Failed(_stalled(vm, called.called_at)) if hangs else NotYet()
     verdict = settled(order.command, called.called_at, Observation(vm, looked.clock))
     return verdict if isinstance(verdict, Failed) else NotYet()
+
+
+async def _delete_again(driver: Driver, order: Order, called: Taken, server_id: str) -> None:
+    """Ask for a delete once more that the cloud took, and is not at any more.
+
+    Nothing else is asked for again unasked: only of a delete is it all the same how often.
+    """
+    looked = await driver.look(server_id)
+    idle = any(seen.snapshot.task is None for seen in looked.servers)
+    if idle and looked.clock - called.called_at >= DROPPED_AFTER:
+        LOG.warning("the cloud has dropped the delete of %s: it is asked again", server_id)
+        await driver.delete(server_id, order.request_id)
 
 
 def _stalled(vm: VmSnapshot, since: datetime) -> OperationError:

@@ -404,3 +404,31 @@ async def test_a_create_is_not_settled_by_what_is_seen_of_a_surplus_server(bench
     bench.cloud.settle()
     await bench.see()
     assert (await bench.row(operation_id)).state == OperationState.SUCCEEDED
+
+
+async def test_a_delete_that_the_cloud_took_and_dropped_is_asked_for_again(bench: Bench) -> None:
+    server_id = await bench.have_server()
+    operation_id = await bench.ask(Delete())
+    await bench.work()
+    bench.cloud.change(server_id, task=None)
+    await bench.see()
+    await bench.later(20)
+    assert bench.cloud.called("delete") == 1
+    for _ in range(4):
+        await bench.see()
+        await bench.later(20)
+    assert bench.cloud.called("delete") == 2
+    bench.cloud.settle()
+    await bench.see()
+    await bench.work()
+    assert await bench.state(operation_id) == "succeeded"
+
+
+async def test_a_delete_that_the_cloud_is_at_is_not_asked_for_again(bench: Bench) -> None:
+    await bench.have_server()
+    await bench.ask(Delete())
+    await bench.work()
+    for _ in range(6):
+        await bench.see()
+        await bench.later(20)
+    assert bench.cloud.called("delete") == 1
