@@ -98,16 +98,16 @@ async def _lines(
     A route whose `response_class` is an EventSourceResponse would be taken for one of those.
     """
     yield _BEGIN
-    async for some in gateway.tail.batches(wanted, place):
-        try:
+    try:
+        async for some in gateway.tail.batches(wanted, place):
             told = await _told_now(gateway, request, wanted, some)
-        except Exception as error:
-            if is_outage(error):
-                return  # nobody knows whether it may go on; the follower comes again for the rest
+            if told is None:
+                return
+            yield b"".join(each.line for each in told) or KEEPALIVE_COMMENT
+    except Exception as error:
+        if not is_outage(error):
             raise
-        if told is None:
-            return
-        yield b"".join(each.line for each in told) or KEEPALIVE_COMMENT
+        # Nobody knows what comes now, or who may hear it: the follower comes again for the rest.
 
 
 async def _told_now(

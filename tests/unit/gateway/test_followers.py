@@ -223,3 +223,16 @@ async def test_a_stream_ends_quietly_where_an_outage_leaves_open_whether_it_may_
     answer = await clients.viewer.get("/v1/events")
     assert answer.status_code == 200
     assert answer.text.strip().endswith("id: 7")
+
+
+async def test_a_stream_that_cannot_be_begun_or_gone_on_with_in_an_outage_ends_quietly(
+    gateway: Gateway, clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway.tail, "_place", refused)
+    answer = await clients.viewer.get("/v1/events", headers={"Last-Event-ID": "5"})
+    assert (answer.status_code, "retry: 1000" in answer.text) == (200, True)
+    assert "id:" not in answer.text
+
+
+async def refused(_behind: int | None) -> int:
+    raise OperationalError("SELECT", {}, Exception("connection refused"))
