@@ -5,7 +5,13 @@ from itertools import islice
 
 from chassis.database import Database
 from contracts.catalog.events import Flavor, Image, KeyPair, Network
-from contracts.inventory.events import OrphanFound, OrphanGone, OrphanRemoved, UnmanagedServer
+from contracts.inventory.events import (
+    OrphanFound,
+    OrphanGone,
+    OrphanRemoved,
+    OrphanRemoving,
+    UnmanagedServer,
+)
 from contracts.message import Body, Message
 from services.gateway.catalog import keep_item
 from services.gateway.inventory import on_inventory
@@ -25,7 +31,7 @@ class Stock:
         match message.data:
             case Flavor() | Image() | Network() | KeyPair() as item:
                 self._told[message.account, item.wire_name(), item.id] = message
-            case OrphanFound() | OrphanGone() | OrphanRemoved() as orphan:
+            case OrphanFound() | OrphanRemoving() | OrphanGone() | OrphanRemoved() as orphan:
                 self._told[message.account, "orphan", orphan.kind, orphan.id] = message
             case UnmanagedServer() as server:
                 self._told[message.account, "unmanaged", server.server_id] = message

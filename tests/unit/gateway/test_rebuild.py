@@ -12,7 +12,7 @@ from sqlalchemy import Table, delete, update
 
 from chassis.testing import VirtualClock, hear, said
 from contracts.catalog.events import Flavor
-from contracts.inventory.events import OrphanFound, OrphanGone, UnmanagedServer
+from contracts.inventory.events import OrphanFound, OrphanGone, OrphanRemoving, UnmanagedServer
 from contracts.message import Body, Message
 from contracts.operation.events import Started, Succeeded
 from contracts.topics import VM_COMMANDS, topic_of
@@ -249,6 +249,22 @@ async def test_catalog_and_inventory_that_were_wiped_come_back(
     after = await rows(gateway, *STOCK)
     before["orphans"] = [row for row in before["orphans"] if row["gone_at"] is None]
     assert after == before
+
+
+async def test_an_orphan_that_is_being_removed_is_told_to_be_so_after_a_rebuild(
+    gateway: Gateway, clock: VirtualClock
+) -> None:
+    its: dict[str, Any] = {"kind": "port", "id": "p-1", "reason": "vm_deleted", "proven": True}
+    found = OrphanFound(**its, found_at=NOW)
+    removing = OrphanRemoving(**its, found_at=NOW, since=NOW, attempts=2)
+    messages = [told(body, subject="simulator/port/p-1") for body in (found, removing)]
+    await wipe(gateway, ORPHANS)
+    await hear(gateway.service, *messages)
+    before = await rows(gateway, ORPHANS)
+    assert before["orphans"][0]["removal_attempts"] == 2
+    await wipe(gateway, ORPHANS)
+    await rebuilt(gateway, clock, messages)
+    assert await rows(gateway, ORPHANS) == before
 
 
 async def test_catalog_and_inventory_that_nobody_tells_survive_a_rebuild(
