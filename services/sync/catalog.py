@@ -12,13 +12,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from chassis.database import insert
 from chassis.errors import HostlerError, Retry
 from chassis.ids import new_id
+from chassis.leases import LeaseLostError
 from chassis.outbox import say
 from contracts.catalog.events import CatalogEvent
 from contracts.message import Body, Message
 from contracts.topics import types
 from services.sync import metrics
 from services.sync.giving_way import may_list
-from services.sync.holding import LostLease, guarded, while_held
+from services.sync.holding import guarded, while_held
 from services.sync.portions import portions
 from services.sync.tables import ACCOUNTS, CATALOG, Account, CatalogItem
 from services.sync.watching import Watching
@@ -67,17 +68,15 @@ class Catalog:
             listed, failure = await self._list()
             await self._compare(listed, complete=failure is None)
             await self._plan(failure)
-        except LostLease:
+        except LeaseLostError:
             return False
         return failure is None
 
     async def _is_due(self) -> bool:
         async with self.lease.database.reading() as session:
             account = await session.get(Account, self.account)
-        if account is None or account.next_catalog_at is None:
-            return True
-        interval = timedelta(seconds=self.interval)
-        return may_list(account, account.next_catalog_at, interval, self.clock())
+        due = account.next_catalog_at if account else None
+        return may_list(account, due, timedelta(seconds=self.interval), self.clock())
 
     async def _list(self) -> tuple[Items, HostlerError | None]:
         listed: dict[Key, CatalogEvent] = {}

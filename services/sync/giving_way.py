@@ -55,7 +55,14 @@ def not_before(account: Account, slow: timedelta) -> datetime | None:
     return min(account.retry_at, account.swept_at + slow)
 
 
-def may_list(account: Account, due: datetime, interval: timedelta, now: datetime) -> bool:
-    """Whether a catalog or an inventory that is due may be listed: put off once, not for ever."""
+def may_list(
+    account: Account | None, due: datetime | None, interval: timedelta, now: datetime
+) -> bool:
+    """Whether a catalog or an inventory that is due may be listed: put off once, not for ever.
+
+    One that never was listed is due.
+    """
+    if account is None or due is None:
+        return True
     gives_way = account.retry_at is not None and account.retry_at > now
     return due <= now and (not gives_way or due + interval <= now)

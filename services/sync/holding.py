@@ -9,24 +9,20 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.database import is_outage
-from chassis.leases import NamedLease
+from chassis.leases import LeaseLostError, NamedLease
 from chassis.tables import LEASES
 
 LOG = logging.getLogger(__name__)
 
 
-class LostLease(Exception):
-    """Another process holds the lease: what was under way is its business now."""
-
-
 @asynccontextmanager
 async def guarded(lease: NamedLease) -> AsyncGenerator[AsyncSession]:
-    """A transaction that writes only as long as the lease is this process's; else LostLease."""
+    """A transaction that writes only as long as the lease is this process's; else LeaseLostError."""
     mine = (LEASES.c.name == lease.name) & (LEASES.c.token == lease.token)
     async with lease.database.session() as session:
         held = select(LEASES.c.name).where(mine).with_for_update(read=True)
         if await session.scalar(held) is None:
-            raise LostLease(lease.name)
+            raise LeaseLostError(lease.name)
         yield session
 
 

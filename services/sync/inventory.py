@@ -9,13 +9,14 @@ from sqlalchemy import update
 
 from chassis.database import insert
 from chassis.errors import HostlerError, Retry
+from chassis.leases import LeaseLostError
 from contracts.inventory.events import ResourceKind
 from contracts.vm.states import VmState
 from drivers.base import Glanced, Inventories, Looked, Seen
 from services.sync import metrics
 from services.sync.ahead import ahead
 from services.sync.giving_way import may_list
-from services.sync.holding import LostLease, guarded, while_held
+from services.sync.holding import guarded, while_held
 from services.sync.listing import listed
 from services.sync.orphans import Suspect, compare
 from services.sync.portions import portions
@@ -63,17 +64,15 @@ class Inventory:
                 LOG.warning("the inventory of %s is incomplete: %s", self.account, error)
                 failure = error
             await self._plan(failure)
-        except LostLease:
+        except LeaseLostError:
             return False
         return failure is None
 
     async def _is_due(self) -> bool:
         async with self.watching.database.reading() as session:
             account = await session.get(Account, self.account)
-        if account is None or account.next_inventory_at is None:
-            return True
-        interval = timedelta(seconds=self.interval)
-        return may_list(account, account.next_inventory_at, interval, self.watching.clock())
+        due = account.next_inventory_at if account else None
+        return may_list(account, due, timedelta(seconds=self.interval), self.watching.clock())
 
     async def _servers(self) -> set[str]:
         """Compare the servers; the ids of those that are there."""

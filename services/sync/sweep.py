@@ -15,9 +15,10 @@ from sqlalchemy import update
 
 from chassis.database import insert, is_outage
 from chassis.errors import HostlerError, Retry
+from chassis.leases import LeaseLostError
 from services.sync import metrics, strangers, watches
 from services.sync.giving_way import not_before, still
-from services.sync.holding import LostLease, guarded, while_held
+from services.sync.holding import guarded, while_held
 from services.sync.looks import Looker
 from services.sync.patience import Patience, Promptness
 from services.sync.recognition import Memory
@@ -81,7 +82,7 @@ class Sweeper:
             return False
         try:
             await self._round()
-        except LostLease:
+        except LeaseLostError:
             return False
         except Exception as error:
             if is_outage(error):

@@ -9,12 +9,12 @@ from prometheus_client import REGISTRY
 from sqlalchemy import update
 
 from chassis.ids import new_id
+from chassis.leases import LeaseLostError
 from chassis.testing import said
 from contracts.vm.states import Address, Fault, VmSnapshot, VmState
 from drivers.base import Mark
 from services.sync import taking
 from services.sync.app import SyncService
-from services.sync.holding import LostLease
 from services.sync.tables import VMS, Vm
 from tests.fakes.driver import ReadOnlyDriver
 from tests.unit.sync.world import ACCOUNT, SyncWorld, changes, names, opened, writes
@@ -155,7 +155,7 @@ async def test_what_could_not_be_written_is_read_and_told_later(
     world: SyncWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def lost(*_: object) -> None:
-        raise LostLease("sweep")
+        raise LeaseLostError("sweep")
 
     _, server_id = await world.known()
     behind(world, server_id, name="renamed")
