@@ -1,9 +1,10 @@
 """One account for asyncio: calls go out in threads when the governor lets them, and are observed."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import datetime
 from functools import partial
 from http import HTTPStatus
+from typing import TypeVar
 
 from chassis.errors import HostlerError
 from drivers.governor import Governor, Lane, Permit
@@ -13,6 +14,8 @@ from drivers.openstack.connection import Connection
 from drivers.openstack.settings import OpenStackSettings
 from drivers.openstack.telemetry import observing
 from drivers.threads import in_thread
+
+T = TypeVar("T")
 
 
 class Cloud:
@@ -38,12 +41,7 @@ class Cloud:
     async def project(self) -> str:
         """The Keystone project's id; Retry or Terminal where there is no login."""
         async with self._governor.permit(Lane.SWEEP) as permit:
-            try:
-                return await in_thread(self._connection.project)
-            except HostlerError as error:
-                if errors.is_silence(error):
-                    permit.failed()
-                raise
+            return await _heard(permit, self._connection.project)
 
     def rests_until(self) -> datetime | None:
         """Until when calls would fail at once; None if they would not."""
@@ -55,15 +53,20 @@ class Cloud:
 
     async def _sent(self, call: Call, permit: Permit) -> Answer:
         with observing(self.account, call) as observer:
-            try:
-                answer = await in_thread(partial(self._connection.send, call))
-            except HostlerError as error:
-                if errors.is_silence(error):
-                    permit.failed()
-                raise
+            answer = await _heard(permit, partial(self._connection.send, call))
             observer.answered(answer)
         _tell(permit, answer)
         return answer
+
+
+async def _heard(permit: Permit, ask: Callable[[], T]) -> T:
+    """What asking in a thread ends with; the governor learns if that is silence."""
+    try:
+        return await in_thread(ask)
+    except HostlerError as error:
+        if errors.is_silence(error):
+            permit.failed()
+        raise
 
 
 def _tell(permit: Permit, answer: Answer) -> None:
