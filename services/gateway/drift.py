@@ -44,6 +44,20 @@ Moved = dict[str, tuple[Any, Any]]
 
 
 @dataclass(frozen=True)
+class _News:
+    """A change: `own` is what the command under way explains of it, `outside` what it does not."""
+
+    message: Message[Body]
+    changed: Changed
+    own: Moved
+    outside: Moved
+
+    @property
+    def vm_id(self) -> UUID:
+        return UUID(self.message.subject)
+
+
+@dataclass(frozen=True)
 class Deviation:
     """A field that is not as it is wanted."""
 
@@ -79,55 +93,39 @@ class Drift:
         The VMs' rows are what sync saw by then; what is accepted here writes them again. Hostler's
         own changes cost two queries for the batch, but for VMs that drift.
         """
-        moves = [(message, changed) for message, changed in news if _moved(changed)]
+        moves = [(*each, moved) for each in news if (moved := _moved(each[1]))]
         if not moves:
             return
         commands = await _commands(session, moves)
-        drifting = await _drifting(session, {UUID(message.subject) for message, _ in moves})
-        for message, changed in moves:
-            own = _own(changed, commands.get(message.operation_id))
-            outside = {f: pair for f, pair in _moved(changed).items() if f not in own}
-            if outside or UUID(message.subject) in drifting:
-                drifting.add(UUID(message.subject))
-                await self._notice(session, message, changed, (own, outside), now)
+        drifting = await _drifting(session, {UUID(message.subject) for message, _, _ in moves})
+        for message, changed, moved in moves:
+            its = _parted(message, changed, moved, commands.get(message.operation_id))
+            if its.outside or its.vm_id in drifting:
+                drifting.add(its.vm_id)
+                await self._notice(session, its, now)
 
-    async def _notice(
-        self,
-        session: AsyncSession,
-        message: Message[Body],
-        changed: Changed,
-        moved: tuple[Moved, Moved],
-        now: datetime,
-    ) -> None:
-        """One change; `moved`: what Hostler's command explains of it, and what it does not."""
-        own, outside = moved
-        vm_id = UUID(message.subject)
-        rows = {row.field: row for row in await open_drift(session, vm_id)}
-        late = await _late(session, message, outside, rows) if outside else set[str]()
-        await close(session, vm_id, [field for field in late if field in rows])
-        outside = {field: pair for field, pair in outside.items() if field not in late}
-        await self._follow(session, message, own, rows, changed.version)
+    async def _notice(self, session: AsyncSession, news: _News, now: datetime) -> None:
+        rows = {row.field: row for row in await open_drift(session, news.vm_id)}
+        late = await _late(session, news, rows) if news.outside else set[str]()
+        await close(session, news.vm_id, [field for field in late if field in rows])
+        await self._follow(session, news, rows)
+        outside = {field: pair for field, pair in news.outside.items() if field not in late}
         if outside:
-            await self._judge(session, _by_others(message), changed, (outside, rows), now)
-        if (own | outside).get("state", (None, None))[1] == VmState.DELETED.value:
-            of_the_rest = (DRIFT.c.vm_id == vm_id) & (DRIFT.c.field != "state")
+            by_others = replace(news, message=_by_others(news.message), outside=outside)
+            await self._judge(session, by_others, rows, now)
+        if (news.own | outside).get("state", (None, None))[1] == VmState.DELETED.value:
+            of_the_rest = (DRIFT.c.vm_id == news.vm_id) & (DRIFT.c.field != "state")
             await session.execute(delete(DRIFT).where(of_the_rest))
 
     async def _judge(
-        self,
-        session: AsyncSession,
-        message: Message[Body],
-        changed: Changed,
-        told: tuple[Moved, Mapping[str, Row[Any]]],
-        now: datetime,
+        self, session: AsyncSession, news: _News, rows: Mapping[str, Row[Any]], now: datetime
     ) -> None:
-        """What others moved; `told`: that, and the fields that drifted before."""
-        moved, rows = told
-        vm_id = UUID(message.subject)
+        """What others moved; `rows`: the fields that drifted before."""
+        message, changed, vm_id = news.message, news.changed, news.vm_id
         choices = await standing(session, vm_id)
         found: list[Deviation] = []
         over: list[str] = []
-        for field, (old, new) in moved.items():
+        for field, (old, new) in news.outside.items():
             row = rows.get(field)
             wanted, since = (row.wanted, row.since) if row else (old, now)
             drifts = _drifts(field, wanted, new)
@@ -145,27 +143,21 @@ class Drift:
             await say(session, _drifted(message, changed, found, now))
 
     async def _follow(
-        self,
-        session: AsyncSession,
-        message: Message[Body],
-        moved: Moved,
-        rows: Mapping[str, Row[Any]],
-        version: int,
+        self, session: AsyncSession, news: _News, rows: Mapping[str, Row[Any]]
     ) -> None:
         """What Hostler's own commands leave is wanted; what a correction leaves is only found."""
-        vm_id = UUID(message.subject)
         over: list[str] = []
         for field, row in rows.items():
-            if field not in moved:
+            if field not in news.own:
                 continue
-            new = moved[field][1]
-            if same(row.wanted, new) or row.operation_id != message.operation_id:
+            new = news.own[field][1]
+            if same(row.wanted, new) or row.operation_id != news.message.operation_id:
                 over.append(field)
             else:
-                mine = (DRIFT.c.vm_id == vm_id) & (DRIFT.c.field == field)
-                seen = {"found": new, "version": version}
+                mine = (DRIFT.c.vm_id == news.vm_id) & (DRIFT.c.field == field)
+                seen = {"found": new, "version": news.changed.version}
                 await session.execute(update(DRIFT).where(mine).values(seen))
-        await close(session, vm_id, over)
+        await close(session, news.vm_id, over)
 
     async def _correct(
         self,
@@ -242,12 +234,11 @@ def _moved(changed: Changed) -> Moved:
     return moved
 
 
-def _own(changed: Changed, command: str | None) -> Moved:
-    """What of a change the command under way explains; nothing where none was."""
-    if changed.origin != "hostler":
-        return {}
-    moved = _moved(changed)
-    return {f: (old, new) for f, (old, new) in moved.items() if explains(command, f, new)}
+def _parted(message: Message[Body], changed: Changed, moved: Moved, command: str | None) -> _News:
+    """Nothing is Hostler's own where no command was under way."""
+    is_own = changed.origin == "hostler"
+    own = {f: pair for f, pair in moved.items() if is_own and explains(command, f, pair[1])}
+    return _News(message, changed, own, {f: p for f, p in moved.items() if f not in own})
 
 
 def _by_others(message: Message[Body]) -> Message[Body]:
@@ -258,10 +249,10 @@ def _by_others(message: Message[Body]) -> Message[Body]:
 
 
 async def _commands(
-    session: AsyncSession, news: Sequence[tuple[Message[Body], Changed]]
+    session: AsyncSession, news: Sequence[tuple[Message[Body], Changed, Moved]]
 ) -> dict[UUID | None, str]:
     """The commands of the operations that were under way, by their ids."""
-    ids = {message.operation_id for message, changed in news if changed.origin == "hostler"}
+    ids = {message.operation_id for message, changed, _ in news if changed.origin == "hostler"}
     ids.discard(None)
     if not ids:
         return {}
@@ -274,24 +265,22 @@ async def _drifting(session: AsyncSession, ids: set[UUID]) -> set[UUID]:
     return set(await session.scalars(query))
 
 
-async def _late(
-    session: AsyncSession, message: Message[Body], moved: Moved, rows: Mapping[str, Row[Any]]
-) -> set[str]:
+async def _late(session: AsyncSession, news: _News, rows: Mapping[str, Row[Any]]) -> set[str]:
     """The fields that an operation moved which was given up before: they are as Hostler meant.
 
     One that succeeded is none of these: sync had seen its effect by then. Nor is a correction: what
     it may still do is told by the value that is wanted.
     """
     theirs = (
-        OPERATIONS.c.vm_id == UUID(message.subject),
+        OPERATIONS.c.vm_id == news.vm_id,
         OPERATIONS.c.state == OperationState.FAILED.value,
-        OPERATIONS.c.ended_at >= message.time - LATE,
+        OPERATIONS.c.ended_at >= news.message.time - LATE,
     )
     ended = (await session.execute(select(OPERATIONS).where(*theirs))).all()
     corrects = {field: row.operation_id for field, row in rows.items()}
     return {
         field
-        for field, (_, new) in moved.items()
+        for field, (_, new) in news.outside.items()
         for each in ended
         if is_late(each, field, new) and each.id != corrects.get(field)
     }
