@@ -194,20 +194,13 @@ class Handlers:
 
 
 def _queued(message: Message[Body], command: Command) -> dict[str, object]:
-    return unheard.blank() | {
+    return unheard.begun_by(message) | {
         "id": message.id,
-        "vm_id": UUID(message.subject),
-        "project_id": message.project_id,
-        "account": message.account,
-        "actor": message.actor,
-        "request_id": message.request_id,
-        "traceparent": message.traceparent,
         "command": command.wire_name(),
         "data": command.model_dump(mode="json", exclude={"type"}),
         "error": None,
         "blocked_on": None,
         "deadline_at": message.time + command.deadline,
-        "created_at": message.time,
     }
 
 

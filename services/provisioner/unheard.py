@@ -36,7 +36,7 @@ def may_be_filled() -> ColumnElement[bool]:
     return (OPERATIONS.c.blocked_on == DEAD_LETTER) & OPERATIONS.c.ended_at.is_(None)
 
 
-def blank() -> dict[str, object]:
+def _blank() -> dict[str, object]:
     """The columns of an operation of which nothing was done yet."""
     return {
         "state": OperationState.QUEUED,
@@ -49,6 +49,19 @@ def blank() -> dict[str, object]:
         "anew": False,
         "rebuilds": 0,
         "leaving": False,
+    }
+
+
+def begun_by(message: Message[Body]) -> dict[str, object]:
+    """The same of one that a message began, with what its envelope says."""
+    return _blank() | {
+        "vm_id": UUID(message.subject),
+        "project_id": message.project_id,
+        "account": message.account,
+        "actor": message.actor,
+        "request_id": message.request_id,
+        "traceparent": message.traceparent,
+        "created_at": message.time,
     }
 
 
@@ -116,7 +129,7 @@ def _of_letter(record: Record) -> dict[str, object] | None:
         return None
     kind = types().get(command)
     limit = kind.deadline if kind is not None and issubclass(kind, Command) else _LONGEST
-    return blank() | {
+    return _blank() | {
         "id": ids[0],
         "vm_id": ids[1],
         "project_id": said.get("ce_projectid", ""),
@@ -134,16 +147,9 @@ def _of_letter(record: Record) -> dict[str, object] | None:
 
 
 def _of_target(message: Message[Body], asked: Cancel | Abandon) -> dict[str, object]:
-    return blank() | {
+    return begun_by(message) | {
         "id": asked.target,
-        "vm_id": UUID(message.subject),
-        "project_id": message.project_id,
-        "account": message.account,
-        "actor": message.actor,
-        "request_id": message.request_id,
-        "traceparent": message.traceparent,
         "command": asked.command,
         "data": dict(BROKEN),
         "deadline_at": message.time,
-        "created_at": message.time,
     }

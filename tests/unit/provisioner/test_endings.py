@@ -11,7 +11,6 @@ from contracts.operation.events import Failed, Retrying
 from contracts.operation.states import OperationState
 from contracts.vm.commands import Delete, Reboot, Stop
 from contracts.vm.states import VmSnapshot, VmState
-from services.provisioner.claims import Job
 from tests.fakes.driver import BUSY, LOST, QUOTA, REFUSED
 from tests.unit.provisioner.world import CREATE, Bench
 
@@ -305,14 +304,7 @@ async def test_a_doubt_that_the_record_does_not_clear_up_is_left_and_asked_about
 async def test_a_delete_ends_although_its_server_is_seen_gone_while_the_cloud_is_asked_about_it(
     bench: Bench,
 ) -> None:
-    server_id = await bench.have_server()
-    operation_id = await bench.ask(Delete())
-    await bench.work()
-    bench.cloud.change(server_id, task=None)
-    await bench.see()
-    await bench.see()
-    (asked,) = await bench.service.worker.claim()
-    assert asked.job is Job.INQUIRE
+    operation_id, asked = await bench.doubt(Delete())
     answer = await bench.service.worker.attempt(asked)
     bench.cloud.settle()
     await bench.see()

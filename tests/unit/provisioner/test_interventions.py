@@ -8,7 +8,6 @@ from contracts.errors import ErrorCode
 from contracts.operation.events import Failed, Issued, Retrying
 from contracts.vm.commands import Delete, Pause, Reboot, Start, Stop, Unpause
 from contracts.vm.states import VmState
-from services.provisioner.claims import Job
 from tests.fakes.driver import BUSY, LOST, QUOTA
 from tests.unit.provisioner.world import CREATE, Bench
 
@@ -171,14 +170,7 @@ async def test_an_action_that_was_asked_again_is_not_asked_a_third_time_by_whoev
 async def test_a_retry_while_the_cloud_is_asked_about_the_action_is_not_lost(
     bench: Bench,
 ) -> None:
-    server_id = await bench.have_server()
-    operation_id = await bench.ask(Stop())
-    await bench.work()
-    bench.cloud.change(server_id, task=None)
-    await bench.see()
-    await bench.see()
-    (asked,) = await bench.service.worker.claim()
-    assert asked.job is Job.INQUIRE
+    operation_id, asked = await bench.doubt(Stop())
     answer = await bench.service.worker.attempt(asked)
     await bench.retry(operation_id)
     assert not await bench.service.worker.record(asked, answer)

@@ -17,6 +17,7 @@ from contracts.vm.events import Changed, Observed
 from contracts.vm.states import VmSnapshot, VmState
 from drivers.base import Mark
 from services.provisioner.app import Provisioner, build
+from services.provisioner.claims import Claim, Job
 from services.provisioner.settings import ProvisionerSettings
 from services.provisioner.tables import Operation
 from tests.fakes.driver import FakeCloud, FakeDriver, ReadOnlyDriver
@@ -171,6 +172,18 @@ class Bench:
         operation_id = await self.ask(CREATE)
         await self.work()
         return operation_id, self.cloud.alive()[0].snapshot.server_id or ""
+
+    async def doubt(self, command: Command) -> tuple[UUID, Claim]:
+        """A command that the cloud took and seems to have dropped; it, and the claim to ask."""
+        server_id = await self.have_server()
+        operation_id = await self.ask(command)
+        await self.work()
+        self.cloud.change(server_id, task=None)
+        await self.see()
+        await self.see()
+        (asked,) = await self.service.worker.claim()
+        assert asked.job is Job.INQUIRE
+        return operation_id, asked
 
     async def heard(self) -> list[str]:
         """The types of what was said since the last time."""
