@@ -3,11 +3,12 @@
 import base64
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 import httpx
 
+from tests.faults.chaos.callers import Json
 from tests.faults.chaos.plan import Kind
 from tests.faults.chaos.world import ENDS, FINAL, Outside
 
@@ -154,22 +155,17 @@ def operations_are_told_in_order(seen: Outside) -> Iterator[str]:
 
 def the_last_state_is_the_truth(seen: Outside) -> Iterator[str]:
     """The last record of each VM on vm.state, taken alone, is what the read model shows."""
-    for vm_id, vm in seen.vms.items():
-        last = seen.states.get(vm_id)
-        if last is None:
-            if vm["server_id"] is not None:
-                yield f"vm {vm_id} has {vm['server_id']} and no state on Kafka"
-            continue
-        made = last["server_id"] is not None
-        for name in ("state", "server_id", "name") if made else ("state",):
-            if last[name] != vm[name]:
-                yield f"vm {vm_id}: its last {name} is {last[name]!r}, the model's {vm[name]!r}"
+    yield from _unlike_the_model(seen, seen.states)
 
 
 def who_joins_late_sees_the_same(seen: Outside) -> Iterator[str]:
     """vm.state and vm.events lead to what the read model shows; of what never was, its state."""
+    yield from _unlike_the_model(seen, seen.picture)
+
+
+def _unlike_the_model(seen: Outside, told: Mapping[str, Json]) -> Iterator[str]:
     for vm_id, vm in seen.vms.items():
-        picture = seen.picture.get(vm_id)
+        picture = told.get(vm_id)
         made = picture is not None and picture["server_id"] is not None
         for name in ("state", "server_id", "name") if made else ("state",):
             if picture and picture[name] != vm[name]:
