@@ -214,9 +214,10 @@ async def test_a_consumer_whose_handler_never_returns_makes_its_service_unfit(
                 await say(session, command())
             async with asyncio.timeout(60):
                 await held.wait()
-                while (answer := await client.get("/readyz")).status_code != 503:
+                while (answer := await client.get("/readyz")).json()["checks"]["consumers"]["ok"]:
                     await asyncio.sleep(0.2)
             consumers = answer.json()["checks"]["consumers"]
+            assert answer.status_code == 503
             assert "Kafka → hostler.toy_hangs.vm.commands: " in consumers["detail"]
         finally:
             go_on.set()
