@@ -15,7 +15,18 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import psycopg
-from sqlalchemy import JSON, Connection, DateTime, Dialect, Insert, Table, event, text
+from sqlalchemy import (
+    JSON,
+    ColumnElement,
+    Connection,
+    DateTime,
+    Dialect,
+    Insert,
+    Table,
+    event,
+    literal_column,
+    text,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
@@ -140,6 +151,14 @@ def insert(session: AsyncSession, table: Table) -> "postgresql.Insert | sqlite.I
     if is_postgres(session):
         return postgresql.insert(table)
     return sqlite.insert(table)
+
+
+def excluded(*names: str) -> dict[str, ColumnElement[Any]]:
+    """What the row that meets another one would have held, for `set_` and `where` of ON CONFLICT.
+
+    As `insert(…).excluded`, which copies the table with all its columns for each statement.
+    """
+    return {name: literal_column(f"excluded.{name}") for name in names}
 
 
 async def changed(session: AsyncSession, statement: Any) -> int:

@@ -17,11 +17,11 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from prometheus_client import Counter
-from sqlalchemy import RowMapping, delete, func, literal_column, null, select, update
+from sqlalchemy import RowMapping, delete, func, null, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.among import among
-from chassis.database import Database, insert
+from chassis.database import Database, excluded, insert
 from chassis.leases import Clock, NamedLease
 from chassis.wire import Record
 from contracts.message import Command
@@ -168,7 +168,7 @@ class Intents:
 
 
 _RECORD = Record(TOPIC, "", {}, b"")
-_OVER: dict[str, Any] = {"ended_at": literal_column("excluded.ended_at"), "due_at": null()}
+_OVER: dict[str, Any] = {**excluded("ended_at"), "due_at": null()}
 
 
 def _known(row: RowMapping, now: datetime) -> dict[str, Any]:

@@ -1,12 +1,15 @@
-"""The desk: commands that come while transactions are under way share the next one.
+"""The desk: commands that come while a transaction is under way share the next one.
 
-Alone, a command is taken at once and waits for nothing. What is refused, or fails, concerns nobody
+Alone, a command is taken at once and waits for nothing. Under load transactions begin a pace apart:
+each costs the gateway more than what its commands do, so that few and large ones answer sooner. What is refused, or fails, concerns nobody
 else: where a shared transaction fails for another reason than an outage, each is taken on its own.
 """
 
 import asyncio
 import logging
+import math
 from collections import deque
+from collections.abc import Iterable
 from contextvars import Context
 from dataclasses import dataclass, replace
 from uuid import UUID
@@ -14,6 +17,7 @@ from uuid import UUID
 from chassis.database import Database, as_projects, is_outage
 from chassis.errors import HostlerError
 from chassis.origin import here, note_said
+from chassis.rounds import Rounds
 from chassis.telemetry import current_traceparent
 from services.gateway.idempotency import Key
 from services.gateway.intake import Accepted, Asked, Intake
@@ -21,11 +25,8 @@ from services.gateway.intake import Accepted, Asked, Intake
 LOG = logging.getLogger(__name__)
 MOST = 64
 """Commands of one transaction, at most."""
-CREATES_AT_ONCE = 2
-"""Transactions: while one waits for the database, the next is put together."""
-FEW = 4
-"""Commands that wait, at most, for another transaction to be begun beside the one under way. More of
-them share the next one: under load each transaction costs more than what its commands do."""
+PACE_SECONDS = 0.01
+"""From the begin of a transaction of several commands to that of the next, at least."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,12 @@ class _Waiting:
 class Desk:
     """Takes commands in. Creates stand in a line of their own: no VM is locked in front of them.
 
-    Commands on VMs go one transaction after the other, so that those on one VM keep their order.
+    Each line's transactions go one after the other, so that commands on one VM keep their order.
     """
 
-    def __init__(self, intake: Intake, database: Database) -> None:
-        self._creates = _Line(intake, database, CREATES_AT_ONCE)
-        self._others = _Line(intake, database, 1)
+    def __init__(self, intake: Intake, database: Database, pace: float = PACE_SECONDS) -> None:
+        self._creates = _Line(intake, database, pace)
+        self._others = _Line(intake, database, pace)
 
     async def accept(self, asked: Asked) -> Accepted:
         """As `Intake.accept`, in a transaction of the desk's, which has committed at the return."""
@@ -55,36 +56,36 @@ class Desk:
 
 
 class _Line:
-    def __init__(self, intake: Intake, database: Database, at_once: int) -> None:
+    def __init__(self, intake: Intake, database: Database, pace: float) -> None:
         self.intake = intake
         self.database = database
-        self.at_once = at_once
         self._waiting: deque[_Waiting] = deque()
-        self._at_work = 0
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._rounds = Rounds(pace=pace, grace=math.inf)
+        self._at_work: asyncio.Task[None] | None = None
 
     async def take(self, asked: Asked) -> Accepted:
         answer: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(asked, answer))
-        if not self._at_work or (len(self._waiting) <= FEW and self._at_work < self.at_once):
-            self._at_work += 1
+        if self._at_work is None:
             # In a context of its own: what it does belongs to no single request.
-            task = asyncio.create_task(self._work(), context=Context())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._at_work = asyncio.create_task(self._work(), context=Context())
         return await answer
 
     async def _work(self) -> None:
         try:
             while self._waiting:
-                await self._take_next()
-                if self._at_work > 1 and FEW < len(self._waiting) < MOST:
-                    return  # whoever else is at work takes them
+                async with self._rounds:
+                    await self._take_next()
+        except BaseException as error:
+            _fail(self._waiting, error)
+            raise
         finally:
-            self._at_work -= 1
+            self._at_work = None
 
     async def _take_next(self) -> None:
         together = self._next()
+        # Nobody waits for a pace who comes alone, one request after the other.
+        self._rounds.filled(len(together) / MOST if len(together) > 1 else 1.0)
         try:
             await self._take(together)
         except Exception as error:
@@ -95,7 +96,7 @@ class _Line:
             else:
                 _fail(together, error)
         except BaseException as error:
-            _fail([*together, *self._waiting], error)
+            _fail(together, error)
             raise
 
     def _next(self) -> list[_Waiting]:
@@ -135,7 +136,7 @@ class _Line:
             return await self.intake.accept_many(session, [each.asked for each in together])
 
 
-def _fail(together: list[_Waiting], error: BaseException) -> None:
+def _fail(together: Iterable[_Waiting], error: BaseException) -> None:
     for each in together:
         if not each.answer.done():
             each.answer.set_exception(error)

@@ -304,11 +304,14 @@ class Passage:
         self._held.append(give_back)
 
     def end(self) -> None:
-        """Give back what was held, and put the answer into the metrics.
+        """Give back what was held, let go of the request, and put the answer into the metrics.
+
+        Request and passage know each other: kept so, each would be garbage that waits for a collection.
 
         By the route's template: ids would make endless series. A refusal is logged, too, so that a
         problem's request_id leads somewhere.
         """
+        del self.scope["state"]["passage"]
         while self._held:
             self._held.pop()()
         template = str(getattr(self.scope.get("route"), "path", "none"))

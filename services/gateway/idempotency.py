@@ -6,17 +6,15 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, literal_column, select, tuple_
+from sqlalchemy import select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from chassis.database import insert
+from chassis.database import excluded, insert
 from chassis.rows import insert_returning
 from services.gateway.tables import IDEMPOTENCY_KEYS
 
 _C = IDEMPOTENCY_KEYS.c
-_ANEW: dict[str, ColumnElement[Any]] = {
-    name: literal_column(f"excluded.{name}") for name in ("digest", "operation_id", "created_at")
-}
+_ANEW = excluded("digest", "operation_id", "created_at")
 
 
 @dataclass(frozen=True, order=True)

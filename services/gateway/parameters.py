@@ -68,10 +68,19 @@ def _utc(moment: datetime) -> datetime:
 Moment = Annotated[AwareDatetime, BeforeValidator(_iso), AfterValidator(_utc)]
 """A time in a query parameter, in UTC."""
 
+
+def none_given() -> list[Any]:
+    """No values, for a parameter that may be given several times.
+
+    Where `list` itself is the default factory, its signature is read from its docstring at each request.
+    """
+    return []
+
+
 EventTypes = Annotated[
     list[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(\.[a-z0-9_]+)*(\.\*)?$", max_length=100)]],
     Query(
-        default_factory=list,
+        default_factory=none_given,
         max_length=32,
         description="One or more; `operation.*` stands for all of a kind.",
     ),

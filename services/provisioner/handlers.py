@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from chassis.among import among
 from chassis.consumer import Batch
-from chassis.database import insert
+from chassis.database import excluded, insert
 from chassis.inbox import take_many
 from chassis.leases import Clock
 from chassis.telemetry import consuming
@@ -37,6 +37,8 @@ from services.provisioner.tables import Operation
 read_sights = only(Changed, Observed)
 """How records of `vm.events` are read: of what the provisioner itself says, it hears nothing new."""
 _MOST_DOUBLINGS = 6
+_HEARD = excluded("command", "data", "due_at", "error", "blocked_on", "deadline_at")
+"""What a command brings to the row of one that was steered before it was heard."""
 
 
 class Handlers:
@@ -94,12 +96,8 @@ class Handlers:
             row = _queued(message, command)
             rows.append(row | {"due_at": None if row["vm_id"] in busy else now})
             busy.add(UUID(message.subject))
-        row = insert(session, unheard.OPERATIONS)
-        names = ("command", "data", "due_at", "error", "blocked_on", "deadline_at")
-        once = row.on_conflict_do_update(
-            index_elements=["id"],
-            set_={name: row.excluded[name] for name in names},
-            where=unheard.may_be_filled(),
+        once = insert(session, unheard.OPERATIONS).on_conflict_do_update(
+            index_elements=["id"], set_=_HEARD, where=unheard.may_be_filled()
         )
         await session.execute(once, rows)
 

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, case, delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.consumer import Batch
-from chassis.database import Database, insert
+from chassis.database import Database, excluded, insert
 from chassis.errors import HostlerError, Retry
 from chassis.ids import new_id
 from chassis.leases import Clock
@@ -97,7 +97,7 @@ class Orphans:
             subject=message.subject, **told, due_at=due, attempts=0
         )
         its = _ORPHANS.c.due_at
-        due_again = case((_is_under_way(), its), else_=row.excluded.due_at)
+        due_again = case((_is_under_way(), its), else_=excluded("due_at")["due_at"])
         again = row.on_conflict_do_update(
             index_elements=["subject"], set_={**told, "due_at": due_again}
         )

@@ -7,13 +7,23 @@ from uuid import UUID
 from sqlalchemy import and_, case
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from chassis.database import insert
+from chassis.database import excluded, insert
 from contracts.message import Body, Message
 from contracts.vm.events import Changed, Observed
 from contracts.vm.states import VmSnapshot
 from services.provisioner.tables import Server
 
 _SERVERS = Server.metadata.tables["servers"]
+_HAD = _SERVERS.c
+_TOLD = excluded("project_id", "account", "server_id", "state", "version", "observed_at", "task")
+_SINCE = case(
+    (
+        and_(_HAD.state == _TOLD["state"], _HAD.task.is_not_distinct_from(_TOLD["task"])),
+        _HAD.since,
+    ),
+    else_=excluded("since")["since"],
+)
+"""Since when it is so: a state and a task that were known already do not begin anew."""
 
 
 @dataclass(frozen=True)
@@ -49,18 +59,13 @@ async def keep(session: AsyncSession, seen: Sequence[Sight]) -> set[UUID]:
         known = latest.get(sight.vm_id)
         if known is None or sight.data.version > known.data.version:
             latest[sight.vm_id] = sight
-    row = insert(session, _SERVERS)
-    told, had = row.excluded, _SERVERS.c
-    same = and_(had.state == told.state, had.task.is_not_distinct_from(told.task))
-    names = ("project_id", "account", "server_id", "state", "version", "observed_at", "task")
-    values = {name: told[name] for name in names}
-    upsert = row.on_conflict_do_update(
+    upsert = insert(session, _SERVERS).on_conflict_do_update(
         index_elements=["vm_id"],
-        set_=values | {"since": case((same, had.since), else_=told.since)},
-        where=had.version < told.version,
+        set_=_TOLD | {"since": _SINCE},
+        where=_HAD.version < _TOLD["version"],
     )
     rows = [_row(latest[vm_id]) for vm_id in sorted(latest)]
-    return set((await session.execute(upsert.returning(had.vm_id), rows)).scalars())
+    return set((await session.execute(upsert.returning(_HAD.vm_id), rows)).scalars())
 
 
 def _row(sight: Sight) -> dict[str, object]:

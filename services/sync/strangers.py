@@ -7,7 +7,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.among import among
-from chassis.database import insert
+from chassis.database import excluded, insert
 from chassis.ids import new_id
 from chassis.leases import Clock
 from chassis.outbox import say
@@ -60,10 +60,10 @@ async def record(session: AsyncSession, account: str, strange: Strange, clock: C
         for server_id, vm in strange.there.items()
     ]
     if rows:
-        upsert = insert(session, STRANGERS)
-        newer = {"digest": upsert.excluded.digest}
-        keys = ["account", "server_id"]
-        await session.execute(upsert.on_conflict_do_update(index_elements=keys, set_=newer), rows)
+        upsert = insert(session, STRANGERS).on_conflict_do_update(
+            index_elements=["account", "server_id"], set_=excluded("digest")
+        )
+        await session.execute(upsert, rows)
     await _forget(session, account, strange.gone.keys())
     await _say(session, account, strange, clock)
 

@@ -9,7 +9,7 @@ from sqlalchemy import delete, exists, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.among import among
-from chassis.database import insert
+from chassis.database import excluded, insert
 from chassis.leases import Clock
 from contracts.message import Command
 from contracts.topics import types
@@ -22,7 +22,7 @@ RETRYING = "retrying"
 CREATE = Create.wire_name()
 DELETE = Delete.wire_name()
 IMPORT = Import.wire_name()
-_MOVES = ("state", "called_at", "look_due_at", "ends_by")
+_MOVES = excluded("state", "called_at", "look_due_at", "ends_by")
 _GRACE = timedelta(minutes=10)
 _UNKNOWN_DEADLINE = timedelta(hours=1)
 
@@ -101,8 +101,7 @@ class Noted:
             await session.execute(delete(Watch).where(among(Watch.operation_id, self._ended)))
         if self._watched:
             upsert = insert(session, WATCHES)
-            newer = {name: upsert.excluded[name] for name in _MOVES}
-            again = upsert.on_conflict_do_update(index_elements=["operation_id"], set_=newer)
+            again = upsert.on_conflict_do_update(index_elements=["operation_id"], set_=_MOVES)
             await session.execute(again, list(self._watched.values()))
 
 

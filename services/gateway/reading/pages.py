@@ -27,7 +27,10 @@ async def page_of(
     place = gateway.markers.read(order, marker)
     async with gateway.database.reading() as session:
         rows = (await session.execute(order.apply(query, place).limit(limit + 1))).all()
-        count = select(func.count()).select_from(query.order_by(None).subquery())
-        counted = await session.scalar(count) if total else None
+        counted = await session.scalar(_count(query)) if total else None
     page, following = cut(rows, limit, order, gateway.markers)
     return Page(items=[shown(r) for r in page], links=links(request, following), total=counted)
+
+
+def _count(query: Select[Any]) -> Select[int]:
+    return select(func.count()).select_from(query.order_by(None).subquery())

@@ -12,6 +12,7 @@ from services.gateway import documents
 from services.gateway.context import Here
 from services.gateway.identity.permission import permit
 from services.gateway.pages import Limit, Marker, Order, Page
+from services.gateway.parameters import none_given
 from services.gateway.reading import inventory
 from services.gateway.reading.pages import page_of
 from services.gateway.resources import Orphan, UnmanagedServer
@@ -43,7 +44,7 @@ async def list_unmanaged(
     request: Request,
     gateway: Here,
     caller: Operator,
-    state: Annotated[list[VmState], Query(default_factory=list, description="One or more.")],
+    state: Annotated[list[VmState], Query(default_factory=none_given, description="One or more.")],
     name: Annotated[
         str | None,
         Query(max_length=255, description="With `*` and `?`; upper and lower case are the same."),

@@ -19,6 +19,7 @@ from services.gateway.context import Here, RequestId
 from services.gateway.identity.permission import Viewer, permit
 from services.gateway.intake import Asked
 from services.gateway.pages import Limit, Marker, Order, Page
+from services.gateway.parameters import none_given
 from services.gateway.policy.sharing import narrow
 from services.gateway.preferences import Wait
 from services.gateway.reading import operations
@@ -41,7 +42,9 @@ async def list_operations(
     gateway: Here,
     caller: Viewer,
     vm_id: Annotated[UUID | None, Query(description="Of this VM.")] = None,
-    state: Annotated[list[OperationState], Query(default_factory=list, description="One or more.")],
+    state: Annotated[
+        list[OperationState], Query(default_factory=none_given, description="One or more.")
+    ],
     command: Annotated[
         str | None, Query(max_length=255, description="A wire name.", examples=["vm.reboot.v1"])
     ] = None,

@@ -16,7 +16,7 @@ from services.gateway.etags import IfMatch, etag
 from services.gateway.identity.permission import Viewer, permit
 from services.gateway.intake import Asked
 from services.gateway.pages import Limit, Marker, Order, Page
-from services.gateway.parameters import Moment
+from services.gateway.parameters import Moment, none_given
 from services.gateway.policy.sharing import narrow
 from services.gateway.preferences import Wait
 from services.gateway.reading import vms
@@ -69,9 +69,9 @@ async def read_filter(
     *,
     gateway: Here,
     caller: Viewer,
-    state: Annotated[list[VmState], Query(default_factory=list, description="One or more.")],
+    state: Annotated[list[VmState], Query(default_factory=none_given, description="One or more.")],
     tag: Annotated[
-        list[str], Query(default_factory=list, max_length=48, description="All of them.")
+        list[str], Query(default_factory=none_given, max_length=48, description="All of them.")
     ],
     name: Annotated[str | None, Query(max_length=255, description="Part of the name.")] = None,
     flavor: Annotated[str | None, Query(max_length=255, description="Id or name.")] = None,

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from chassis.errors import HostlerError
 from contracts.vm.commands import Create
 from services.gateway.context import Gateway
+from services.gateway.desk import Desk
 from services.gateway.intake import Accepted, Asked
 from tests.unit.gateway.world import CREATE, Clients, commanded, make_active
 
@@ -86,3 +87,20 @@ async def test_commands_that_come_while_others_are_taken_share_the_next_transact
     assert {each.status_code for each in answers} == {202}
     assert sum(together) == len(await commanded(gateway)) == 30
     assert len(together) <= 3
+
+
+async def test_who_comes_alone_waits_for_no_pace_and_who_follows_several_does(
+    gateway: Gateway, clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patient = Desk(gateway.intake, gateway.database, pace=3600)
+    monkeypatch.setattr(gateway.desk, "accept", patient.accept)
+
+    async def create(name: str) -> int:
+        answer = await clients.operator.post("/v1/vms", json=CREATE | {"name": name})
+        return answer.status_code
+
+    async with asyncio.timeout(60):
+        assert [await create(f"alone-{n}") for n in range(3)] == [202] * 3
+        assert await asyncio.gather(*[create(f"together-{n}") for n in range(3)]) == [202] * 3
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(create("after"), 0.5)

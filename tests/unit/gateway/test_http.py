@@ -1,7 +1,9 @@
 """The door: whatever comes in, the answer is a problem that can be read, never a 5xx."""
 
+import gc
 from collections.abc import AsyncIterator
 from typing import Any
+from weakref import WeakSet
 
 import httpx
 import pytest
@@ -9,6 +11,7 @@ from pydantic import SecretStr
 
 from services.gateway.app import build
 from services.gateway.context import Gateway
+from services.gateway.http import Passage
 from services.gateway.settings import GatewaySettings
 from tests.unit.gateway.conftest import client
 from tests.unit.gateway.world import ADMIN_KEY, CREATE, Clients, create
@@ -191,3 +194,23 @@ async def test_a_database_that_does_not_answer_is_a_503() -> None:
         answer = await caller.get("/v1/vms")
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
     assert int(answer.headers["Retry-After"]) > 0
+
+
+async def test_a_request_that_is_over_is_forgotten_without_a_garbage_collection(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passages = WeakSet[Passage]()
+    end = Passage.end
+
+    def ended(passage: Passage) -> None:
+        passages.add(passage)
+        end(passage)
+
+    monkeypatch.setattr(Passage, "end", ended)
+    gc.disable()
+    try:
+        for method, path in [("POST", "/v1/vms"), ("GET", "/v1/vms"), ("GET", "/v1/nowhere")]:
+            await clients.operator.request(method, path, json=CREATE)
+        assert not passages
+    finally:
+        gc.enable()
