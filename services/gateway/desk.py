@@ -1,8 +1,10 @@
 """The desk: commands that come while a transaction is under way share the next one.
 
 Alone, a command is taken at once and waits for nothing. Under load transactions begin a pace apart:
-each costs the gateway more than what its commands do, so that few and large ones answer sooner. What is refused, or fails, concerns nobody
-else: where a shared transaction fails for another reason than an outage, each is taken on its own.
+each costs the gateway more than what its commands do, so that few and large ones answer sooner.
+
+What is refused, or fails, concerns nobody else: where a shared transaction fails for another reason
+than an outage, each is taken on its own.
 """
 
 import asyncio
@@ -78,6 +80,7 @@ class _Line:
                     await self._take_next()
         except BaseException as error:
             _fail(self._waiting, error)
+            self._waiting.clear()
             raise
         finally:
             self._at_work = None

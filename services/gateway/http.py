@@ -304,13 +304,12 @@ class Passage:
         self._held.append(give_back)
 
     def end(self) -> None:
-        """Give back what was held, let go of the request, and put the answer into the metrics.
-
-        Request and passage know each other: kept so, each would be garbage that waits for a collection.
+        """Give back what was held, and put the answer into the metrics.
 
         By the route's template: ids would make endless series. A refusal is logged, too, so that a
         problem's request_id leads somewhere.
         """
+        # They name each other: kept so, both would be garbage that waits for a collection.
         del self.scope["state"]["passage"]
         while self._held:
             self._held.pop()()
